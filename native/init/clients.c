@@ -1,0 +1,159 @@
+#include "clients.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "link.h"
+#include "log.h"
+
+static int make_arena(uint32_t index, uint32_t generation) {
+	int fd = memfd_create("diciclo-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0) return -errno;
+	/* Only the fields before the slots: the rest of the header is megabytes of nothing. */
+	struct {
+		uint64_t magic;
+		uint32_t version, slots, client, generation;
+	} header = {DC_ARENA_MAGIC, DC_LAYOUT_VERSION, DC_ARENA_SLOTS, index, generation};
+	_Static_assert(offsetof(struct dc_arena, client) == 16 && offsetof(struct dc_arena, generation) == 20, "arena layout");
+	if (ftruncate(fd, (off_t)DC_ARENA_SIZE) == 0 && pwrite(fd, &header, sizeof header, 0) == (ssize_t)sizeof header &&
+		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+		return fd;
+	int error = errno;
+	close(fd);
+	return -error;
+}
+
+/* An index rests as long as possible before it is used again; with it goes a generation that it has not had for 1023 turns. */
+static struct dc_client_slot *take_index(struct dc_pool *pool) {
+	if (pool->client_count >= DC_POOL_CLIENTS_MAX) return NULL;
+	uint32_t index = pool->client_next;
+	while (pool->clients[index]) index = (index + 1) % DC_POOL_CLIENTS_MAX;
+	struct dc_client_slot *client = calloc(1, sizeof *client);
+	if (!client) return NULL;
+	pool->client_next = (index + 1) % DC_POOL_CLIENTS_MAX;
+	pool->client_generation[index] = (uint16_t)(pool->client_generation[index] % DC_LINK_GENERATION_MAX + 1);
+	client->pool = pool;
+	client->index = index;
+	client->generation = pool->client_generation[index];
+	client->arena_fd = -1;
+	client->death.fd = -1;
+	client->peer.pidfd = -1;
+	pool->clients[index] = client;
+	pool->client_count++;
+	return client;
+}
+
+static void release_descriptors(struct dc_client_slot *client) {
+	dc_source_remove(&client->pool->loop, &client->death);
+	if (client->peer.pidfd >= 0) close(client->peer.pidfd);
+	if (client->arena_fd >= 0) close(client->arena_fd);
+	client->peer.pidfd = client->arena_fd = -1;
+}
+
+static void free_client(struct dc_client_slot *client) {
+	release_descriptors(client);
+	client->pool->clients[client->index] = NULL;
+	client->pool->client_count--;
+	free(client);
+}
+
+static json_t *describe(const struct dc_client_slot *client) {
+	json_t *groups = json_array();
+	for (unsigned i = 0; i < client->peer.group_count; i++) json_array_append_new(groups, json_integer(client->peer.groups[i]));
+	return json_pack("{s:s, s:i, s:i, s:i, s:I, s:I, s:o, s:s%}", "type", DC_LINK_CLIENT_ADD, "client", (int)client->index, "generation", (int)client->generation, "pid",
+		(int)client->peer.pid, "uid", (json_int_t)client->peer.uid, "gid", (json_int_t)client->peer.gid, "groups", groups, "command", client->peer.command,
+		strlen(client->peer.command));
+}
+
+static void on_death(struct dc_source *source, uint32_t events) {
+	dc_client_leave(dc_container_of(source, struct dc_client_slot, death));
+}
+
+int dc_client_add(struct dc_pool *pool, const struct dc_peer *peer, struct dc_attaching *attaching, struct dc_client_slot **added) {
+	/* One process, one client: an earlier one of the same process (before exec, or under other ids) is memory that nobody has any more. */
+	for (uint32_t index = 0; index < DC_POOL_CLIENTS_MAX; index++) {
+		struct dc_client_slot *other = pool->clients[index];
+		if (other && other->state != DC_CLIENT_LEAVING && other->peer.pid == peer->pid) dc_client_leave(other);
+	}
+	struct dc_client_slot *client = take_index(pool);
+	if (!client) return -EUSERS;
+	client->state = DC_CLIENT_ADDING;
+	int result = client->arena_fd = make_arena(client->index, client->generation);
+	if (result >= 0) result = dc_source_add(&pool->loop, &client->death, peer->pidfd, EPOLLIN, on_death);
+	client->peer = *peer;
+	client->peer.pidfd = -1;
+	/* While the service is being restarted it is told with all the others. */
+	if (result >= 0 && pool->service.line.source.fd >= 0) result = dc_line_send(&pool->service.line, describe(client), &client->arena_fd, 1);
+	if (result < 0) {
+		free_client(client);
+		return result;
+	}
+	client->peer.pidfd = peer->pidfd;
+	client->host_pid = dc_host_pid(pool, peer->pidfd);
+	client->attaching = attaching;
+	*added = client;
+	return 0;
+}
+
+void dc_client_leave(struct dc_client_slot *client) {
+	struct dc_pool *pool = client->pool;
+	struct dc_attaching *attaching = client->attaching;
+	client->attaching = NULL;
+	if (attaching) {
+		attaching->client = NULL;
+		dc_attach_answer(attaching, ECANCELED);
+	}
+	if (pool->service.line.source.fd < 0) {
+		free_client(client); /* no service knows it */
+		return;
+	}
+	client->state = DC_CLIENT_LEAVING;
+	dc_service_send(pool, json_pack("{s:s, s:i, s:i}", "type", DC_LINK_CLIENT_DEL, "client", (int)client->index, "generation", (int)client->generation), NULL, 0);
+	release_descriptors(client); /* the index stays taken until the service has let go */
+}
+
+static struct dc_client_slot *find(struct dc_pool *pool, uint32_t index, uint32_t generation) {
+	struct dc_client_slot *client = index < DC_POOL_CLIENTS_MAX ? pool->clients[index] : NULL;
+	return client && client->generation == generation ? client : NULL;
+}
+
+void dc_clients_added(struct dc_pool *pool, uint32_t index, uint32_t generation, int error) {
+	struct dc_client_slot *client = find(pool, index, generation);
+	if (!client || client->state == DC_CLIENT_LEAVING) return;
+	if (error) dc_log("the service refused client %u (pid %d, %s): %s", index, (int)client->host_pid, client->peer.command, strerror(error));
+	else client->state = DC_CLIENT_LIVE;
+	struct dc_attaching *attaching = client->attaching;
+	client->attaching = NULL;
+	if (attaching) dc_attach_answer(attaching, error);
+	if (error) dc_client_leave(client);
+}
+
+void dc_clients_gone(struct dc_pool *pool, uint32_t index, uint32_t generation) {
+	struct dc_client_slot *client = find(pool, index, generation);
+	if (client && client->state == DC_CLIENT_LEAVING) free_client(client);
+}
+
+void dc_clients_tell(struct dc_pool *pool) {
+	for (uint32_t index = 0; index < DC_POOL_CLIENTS_MAX; index++) {
+		struct dc_client_slot *client = pool->clients[index];
+		if (!client) continue;
+		if (client->state == DC_CLIENT_LEAVING) free_client(client); /* its service is gone, and this one never knew it */
+		else dc_service_send(pool, describe(client), &client->arena_fd, 1);
+	}
+}
+
+json_t *dc_clients_json(struct dc_pool *pool) {
+	json_t *list = json_array();
+	for (uint32_t index = 0; index < DC_POOL_CLIENTS_MAX; index++) {
+		struct dc_client_slot *client = pool->clients[index];
+		if (!client || client->state == DC_CLIENT_LEAVING) continue;
+		json_array_append_new(list, json_pack("{s:i, s:i, s:s}", "id", (int)index, "pid", (int)client->host_pid, "command", client->peer.command));
+	}
+	return list;
+}

@@ -1,0 +1,116 @@
+#include "loop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+uint64_t dc_now_ms(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
+
+int dc_loop_init(struct dc_loop *loop) {
+	*loop = (struct dc_loop){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
+	return loop->epoll_fd < 0 ? -errno : 0;
+}
+
+int dc_source_add(struct dc_loop *loop, struct dc_source *source, int fd, uint32_t events, void (*ready)(struct dc_source *, uint32_t)) {
+	struct epoll_event event = {.events = events, .data.ptr = source};
+	source->fd = fd;
+	source->ready = ready;
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0) return 0;
+	source->fd = -1;
+	return -errno;
+}
+
+void dc_source_change(struct dc_loop *loop, struct dc_source *source, uint32_t events) {
+	struct epoll_event event = {.events = events, .data.ptr = source};
+	if (source->fd >= 0) epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event);
+}
+
+void dc_source_remove(struct dc_loop *loop, struct dc_source *source) {
+	if (source->fd >= 0) epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+	source->fd = -1;
+}
+
+void dc_timer_clear(struct dc_loop *loop, struct dc_timer *timer) {
+	for (struct dc_timer **at = &loop->timers; *at; at = &(*at)->next) {
+		if (*at != timer) continue;
+		*at = timer->next;
+		break;
+	}
+	timer->due_ms = 0;
+}
+
+void dc_timer_set(struct dc_loop *loop, struct dc_timer *timer, uint64_t delay_ms, void (*fire)(struct dc_timer *)) {
+	dc_timer_clear(loop, timer);
+	timer->due_ms = dc_now_ms() + delay_ms;
+	timer->fire = fire;
+	struct dc_timer **at = &loop->timers;
+	while (*at && (*at)->due_ms <= timer->due_ms) at = &(*at)->next;
+	timer->next = *at;
+	*at = timer;
+}
+
+void dc_child_watch(struct dc_loop *loop, struct dc_child *child, pid_t pid, void (*ended)(struct dc_child *, int)) {
+	child->pid = pid;
+	child->ended = ended;
+	child->next = loop->children;
+	loop->children = child;
+}
+
+static struct dc_child *take_child(struct dc_loop *loop, pid_t pid) {
+	for (struct dc_child **at = &loop->children; *at; at = &(*at)->next) {
+		struct dc_child *child = *at;
+		if (child->pid != pid) continue;
+		*at = child->next;
+		return child;
+	}
+	return NULL;
+}
+
+void dc_children_reap(struct dc_loop *loop) {
+	for (;;) {
+		siginfo_t info = {0};
+		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
+		struct dc_child *child = take_child(loop, info.si_pid);
+		if (child && child->kill_group) kill(-child->pid, SIGKILL);
+		int status = 0;
+		if (waitpid(info.si_pid, &status, WNOHANG) != info.si_pid) continue;
+		if (!child) continue;
+		child->pid = 0;
+		child->ended(child, status);
+	}
+}
+
+static int fire_due(struct dc_loop *loop) {
+	while (loop->timers) {
+		uint64_t now = dc_now_ms();
+		struct dc_timer *timer = loop->timers;
+		if (timer->due_ms > now) {
+			uint64_t wait = timer->due_ms - now;
+			return wait > 3600000u ? 3600000 : (int)wait;
+		}
+		loop->timers = timer->next;
+		timer->due_ms = 0;
+		timer->fire(timer);
+	}
+	return -1;
+}
+
+void dc_loop_run(struct dc_loop *loop) {
+	while (!loop->done) {
+		int wait = fire_due(loop);
+		if (loop->done) break;
+		/* One event at a time: a handler may free any source, and no second event of the same batch can then name it. */
+		struct epoll_event event;
+		int got = epoll_wait(loop->epoll_fd, &event, 1, wait);
+		if (got != 1) continue;
+		struct dc_source *source = event.data.ptr;
+		source->ready(source, event.events);
+	}
+}

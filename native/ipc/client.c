@@ -1,0 +1,161 @@
+#include "client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "queue.h"
+#include "raw.h"
+
+#define raw dc_raw6 /* inside a preloaded library the libc names are our own wrappers */
+
+static void raw_close(int fd) {
+	raw(SYS_close, fd, 0, 0, 0, 0, 0);
+}
+
+static int receive_answer(int fd, struct dc_attach_answer *answer, int descriptors[2]) {
+	char control[CMSG_SPACE(2 * sizeof(int))];
+	struct iovec iov = {.iov_base = answer, .iov_len = sizeof *answer};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	long received;
+	do received = raw(SYS_recvmsg, fd, (long)&message, MSG_CMSG_CLOEXEC, 0, 0, 0);
+	while (received == -EINTR);
+	if (received < 0) return (int)received;
+	if (received != sizeof *answer || answer->magic != DC_ATTACH_MAGIC) return -EPROTO;
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(2 * sizeof(int)))
+		memcpy(descriptors, CMSG_DATA(header), 2 * sizeof(int));
+	if (answer->error) return -answer->error;
+	return descriptors[0] >= 0 && descriptors[1] >= 0 ? 0 : -EPROTO;
+}
+
+static int hello(const char *socket_path, struct dc_attach_answer *answer, int descriptors[2]) {
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	size_t length = strlen(socket_path);
+	if (length >= sizeof address.sun_path) return -ENAMETOOLONG;
+	memcpy(address.sun_path, socket_path, length + 1);
+	long fd = raw(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0, 0, 0);
+	if (fd < 0) return (int)fd;
+	struct dc_attach_request request = {.magic = DC_ATTACH_MAGIC, .version = DC_LAYOUT_VERSION};
+	long result;
+	do result = raw(SYS_connect, fd, (long)&address, sizeof address, 0, 0, 0);
+	while (result == -EINTR);
+	if (result == 0) result = raw(SYS_sendto, fd, (long)&request, sizeof request, MSG_NOSIGNAL, 0, 0);
+	if (result >= 0) result = receive_answer((int)fd, answer, descriptors);
+	raw_close((int)fd);
+	return (int)result;
+}
+
+static void *map(int fd, size_t size) {
+	long address = raw(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	return address < 0 && address > -4096 ? NULL : (void *)address;
+}
+
+int dc_client_attach(struct dc_client *client, const char *socket_path) {
+	struct dc_attach_answer answer = {0};
+	int descriptors[2] = {-1, -1};
+	int result = hello(socket_path, &answer, descriptors);
+	struct dc_queue *queue = NULL;
+	struct dc_arena *arena = NULL;
+	if (result >= 0 && (answer.queue_size != sizeof(struct dc_queue) || answer.arena_size != DC_ARENA_SIZE)) result = -EPROTO;
+	if (result >= 0) {
+		queue = map(descriptors[0], sizeof(struct dc_queue));
+		arena = map(descriptors[1], DC_ARENA_SIZE);
+		if (!queue || !arena) result = -ENOMEM;
+		else if (queue->magic != DC_QUEUE_MAGIC || queue->version != DC_LAYOUT_VERSION || arena->magic != DC_ARENA_MAGIC || arena->version != DC_LAYOUT_VERSION)
+			result = -EPROTO;
+	}
+	for (int i = 0; i < 2; i++)
+		if (descriptors[i] >= 0) raw_close(descriptors[i]);
+	if (result < 0) {
+		if (queue) raw(SYS_munmap, (long)queue, sizeof *queue, 0, 0, 0, 0);
+		if (arena) raw(SYS_munmap, (long)arena, DC_ARENA_SIZE, 0, 0, 0, 0);
+		return result;
+	}
+	memset(client, 0, sizeof *client);
+	client->queue = queue;
+	client->arena = arena;
+	client->index = answer.client;
+	client->generation = answer.generation;
+	client->epoch = answer.epoch;
+	return 0;
+}
+
+void dc_client_detach(struct dc_client *client) {
+	if (client->queue) raw(SYS_munmap, (long)client->queue, sizeof *client->queue, 0, 0, 0, 0);
+	if (client->arena) raw(SYS_munmap, (long)client->arena, DC_ARENA_SIZE, 0, 0, 0, 0);
+	client->queue = NULL;
+	client->arena = NULL;
+}
+
+unsigned dc_client_acquire(struct dc_client *client, int hint) {
+	uint64_t busy = atomic_load_explicit(&client->busy, memory_order_relaxed);
+	for (;;) {
+		if (~busy == 0) {
+			/* All 64 taken: this process has as many calls in flight. Sleep until one is released. */
+			uint32_t waiters = atomic_fetch_add_explicit(&client->busy_waiters, 1, memory_order_seq_cst) + 1;
+			busy = atomic_load_explicit(&client->busy, memory_order_seq_cst);
+			if (~busy == 0) dc_futex_wait(&client->busy_waiters, waiters, 10000000);
+			busy = atomic_load_explicit(&client->busy, memory_order_relaxed);
+			continue;
+		}
+		unsigned slot = hint >= 0 && !(busy >> hint & 1) ? (unsigned)hint : (unsigned)__builtin_ctzll(~busy);
+		if (atomic_compare_exchange_weak_explicit(&client->busy, &busy, busy | UINT64_C(1) << slot, memory_order_acq_rel, memory_order_relaxed)) return slot;
+	}
+}
+
+void dc_client_release(struct dc_client *client, unsigned slot) {
+	uint64_t before = atomic_fetch_and_explicit(&client->busy, ~(UINT64_C(1) << slot), memory_order_seq_cst);
+	if (~before == 0 && atomic_load_explicit(&client->busy_waiters, memory_order_seq_cst)) {
+		atomic_store_explicit(&client->busy_waiters, 0, memory_order_seq_cst);
+		dc_futex_wake(&client->busy_waiters, INT_MAX);
+	}
+}
+
+/* Spin while that pays: a peer on this very CPU cannot answer while we spin. */
+static uint32_t spin_for_answer(struct dc_client *client, struct dc_slot *slot, uint32_t pending, uint32_t cpu) {
+	struct dc_queue *queue = client->queue;
+	uint32_t answer = atomic_load_explicit(&slot->answer, memory_order_acquire);
+	uint64_t budget = (uint64_t)queue->spin_ns * dc_ticks_per_us() / 1000u;
+	uint64_t start = dc_ticks();
+	for (unsigned round = 0; answer == pending; round++) {
+		dc_pause();
+		answer = atomic_load_explicit(&slot->answer, memory_order_acquire);
+		if ((round & 15) == 15) {
+			if (atomic_load_explicit(&queue->worker_cpu, memory_order_relaxed) == cpu) break;
+			if (dc_ticks() - start > budget) break;
+		}
+	}
+	return answer;
+}
+
+static void await(struct dc_client *client, struct dc_slot *slot, uint32_t sequence, uint32_t cpu) {
+	const uint32_t pending = DC_ANSWER(sequence, DC_ANSWER_PENDING), waiting = DC_ANSWER(sequence, DC_ANSWER_WAITING);
+	uint32_t answer = pending;
+	if (atomic_load_explicit(&client->queue->worker_cpu, memory_order_relaxed) != cpu) {
+		answer = spin_for_answer(client, slot, pending, cpu);
+		if (answer != pending) return;
+	}
+	atomic_fetch_add_explicit(&client->sleeps, 1, memory_order_relaxed);
+	if (!atomic_compare_exchange_strong_explicit(&slot->answer, &answer, waiting, memory_order_acq_rel, memory_order_acquire)) return;
+	while (atomic_load_explicit(&slot->answer, memory_order_acquire) == waiting) dc_futex_wait(&slot->answer, waiting, 1000000000u);
+}
+
+int64_t dc_client_call(struct dc_client *client, unsigned index) {
+	struct dc_slot *slot = dc_client_slot(client, index);
+	uint32_t sequence = ++client->sequence[index] & 0x3fffffffu;
+	uint32_t cpu = (uint32_t)sched_getcpu();
+	slot->sequence = sequence;
+	slot->cpu = (uint16_t)cpu;
+	slot->taken = 0;
+	atomic_store_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_PENDING), memory_order_release);
+	uint32_t item = DC_ITEM(client->generation, client->index, index);
+	while (dc_queue_put(client->queue, item, 1000000000u) == -EAGAIN) continue; /* full for a second: the service is being restarted */
+	await(client, slot, sequence, cpu);
+	return slot->result;
+}

@@ -1,0 +1,38 @@
+/*
+ * client.h - the sender's half: attach, take a slot, send, wait. Used by the filesystem library and by native tests; libc only, no threads, no locks,
+ * usable in signal handlers. State lives in one struct, so that a test can be several clients.
+ */
+#ifndef DICICLO_IPC_CLIENT_H
+#define DICICLO_IPC_CLIENT_H
+
+#include <stdbool.h>
+
+#include "protocol.h"
+
+struct dc_client {
+	struct dc_queue *queue;
+	struct dc_arena *arena;
+	uint32_t index, generation;
+	uint64_t epoch;
+	_Atomic uint64_t busy;            /* a bit per slot in use */
+	_Atomic uint32_t busy_waiters;    /* futex: threads waiting for a slot */
+	uint32_t sequence[DC_ARENA_SLOTS];
+	_Atomic uint64_t spins, sleeps;   /* how answers were waited for */
+};
+
+/* Connects to `socket_path`, maps. 0, or -errno (-EPERM: refused, -ENOENT/-ECONNREFUSED: no pool). Leaves no descriptor open. Raw system calls only. */
+int dc_client_attach(struct dc_client *client, const char *socket_path);
+/* Unmaps; the service notices the process's end by itself. */
+void dc_client_detach(struct dc_client *client);
+
+/* A free slot's index; waits when all are taken. `hint` (-1: none): the slot this thread used last. */
+unsigned dc_client_acquire(struct dc_client *client, int hint);
+void dc_client_release(struct dc_client *client, unsigned slot);
+
+static inline struct dc_slot *dc_client_slot(struct dc_client *client, unsigned slot) { return &client->arena->slot[slot]; }
+static inline unsigned char *dc_client_buffer(struct dc_client *client, unsigned slot) { return dc_arena_buffer(client->arena, slot); }
+
+/* Sends what the slot holds (operation and arguments set by the caller) and waits for the answer; returns slot->result. -EIO when the service is gone for good. */
+int64_t dc_client_call(struct dc_client *client, unsigned slot);
+
+#endif

@@ -1,0 +1,72 @@
+/*
+ * queue.h - the relaxed circular queue (after RCQB: Polytropon, SoCC'20; TOPC 10.1145/3565514), corrected for processes that die.
+ *
+ * A fetch-and-add on `tail` assigns a ticket; ticket t belongs to slot t mod N in lap t / N; the item then moves by compare-and-swap on the slot's one word {lap, state, item}:
+ *   enqueue  (lap, FREE) -> (lap, OCCUPIED, item)
+ *   dequeue  (lap, OCCUPIED, item) -> (lap + 1, FREE)
+ *   invalidate a ticket whose holder died or stands still: (lap, FREE) -> (lap + 1, FREE); the holder then finds its slot a lap ahead and takes a new ticket.
+ * So an item is never lost nor doubled wherever a sender is killed or stopped. Workers claim tickets in order from a private `head`, one each, and each waits for its own slot only: a
+ * ticket without a publisher holds up one worker for `patience` and nobody else.
+ *
+ * The wake-up is a Dekker pattern (publish, then look for sleepers; announce sleep, then look for items): both sides are sequentially consistent.
+ */
+#ifndef DICICLO_IPC_QUEUE_H
+#define DICICLO_IPC_QUEUE_H
+
+#include <stdbool.h>
+
+#include "segment.h"
+
+static inline void dc_pause(void) {
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+/* Monotonic ticks for bounding spins: the time stamp counter where there is one (about 10 ns), else nanoseconds. */
+static inline uint64_t dc_ticks(void) {
+#if defined(__x86_64__)
+	return __builtin_ia32_rdtsc();
+#else
+	extern uint64_t dc_monotonic_ns(void);
+	return dc_monotonic_ns();
+#endif
+}
+uint64_t dc_monotonic_ns(void);
+/* Ticks per microsecond, measured once by the caller's side (dc_ticks_calibrate) or the conservative guess of 2000. */
+uint32_t dc_ticks_per_us(void);
+
+/* Process-shared futex. `expected` unchanged: sleep at most timeout_ns (0: no bound). 0, or -errno. */
+int dc_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
+int dc_futex_wake(_Atomic uint32_t *word, int count);
+
+void dc_queue_init(struct dc_queue *queue, uint32_t running_target, uint32_t spin_ns);
+
+/*
+ * Puts an item in. 0, or -EAGAIN after `patience_ns` of a full queue (every slot still holds the item of the lap before). Wakes a worker if one should.
+ * Lock-free; safe in signal handlers; any process that maps the queue.
+ */
+int dc_queue_put(struct dc_queue *queue, uint32_t item, uint64_t patience_ns);
+
+/* Wakes a worker if requests may wait, nobody is about to look, and one that should run sleeps. */
+void dc_queue_wake(struct dc_queue *queue);
+
+/* ---- the service's side ---------------------------------------------------------------------------------------------------- */
+struct dc_queue_reader {
+	struct dc_queue *queue;
+	alignas(DC_CACHE_LINE) _Atomic uint64_t head;
+	alignas(DC_CACHE_LINE) _Atomic uint64_t invalidated;
+	uint64_t patience_ns;
+};
+
+enum dc_take { DC_TAKE_ITEM, DC_TAKE_EMPTY, DC_TAKE_INVALIDATED };
+
+static inline bool dc_queue_empty(struct dc_queue_reader *reader) {
+	return atomic_load_explicit(&reader->head, memory_order_relaxed) >= atomic_load_explicit(&reader->queue->tail, memory_order_seq_cst);
+}
+/* Claims the next ticket if one was given out, and waits for its slot for at most `patience_ns`. */
+enum dc_take dc_queue_take(struct dc_queue_reader *reader, uint32_t *item);
+
+#endif

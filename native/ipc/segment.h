@@ -1,0 +1,177 @@
+/*
+ * segment.h - the layout of shared memory between the processes of a pool and its service.
+ *
+ *   queue    one sealed memfd per pool, shared by all its processes: slots of the relaxed queue and the workers' wake-up words, nothing else;
+ *   arena    one sealed memfd per client process, mapped by that process and the service only: its requests, answers and buffers;
+ *   mounts   one file per pool, mapped read-only by libraries: which paths belong to which instance.
+ *
+ * Shared memory carries messages, never state: what the service decides by it copies once and keeps in private memory (DESIGN §5.1, Xen XSA-155).
+ */
+#ifndef DICICLO_IPC_SEGMENT_H
+#define DICICLO_IPC_SEGMENT_H
+
+#include <limits.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DC_LAYOUT_VERSION 1u
+#define DC_CACHE_LINE 64
+
+/* ---- queue ---------------------------------------------------------------------------------------------------------------- */
+#define DC_QUEUE_MAGIC UINT64_C(0x6475657565716364) /* "dcqueued" */
+#define DC_QUEUE_SHIFT 10u
+#define DC_QUEUE_SLOTS (1u << DC_QUEUE_SHIFT)
+#define DC_WORKERS_MAX 32u
+
+/* One word moves everything: {lap:32, state:2, item:30}. It changes by compare-and-swap only. */
+#define DC_WORD_FREE 0u
+#define DC_WORD_OCCUPIED 1u
+#define DC_WORD(lap, state, item) (((uint64_t)(uint32_t)(lap) << 32) | ((uint64_t)(state) << 30) | (uint64_t)(item))
+#define DC_WORD_LAP(word) ((uint32_t)((word) >> 32))
+#define DC_WORD_STATE(word) ((uint32_t)((word) >> 30) & 3u)
+#define DC_WORD_ITEM(word) ((uint32_t)(word) & 0x3fffffffu)
+
+/* An item names a request: {client generation:10, client index:14, slot:6}. The service compares the generation with its private table. */
+#define DC_ITEM(generation, client, slot) ((((uint32_t)(generation) & 0x3ffu) << 20) | ((uint32_t)(client) << 6) | (uint32_t)(slot))
+#define DC_ITEM_GENERATION(item) ((item) >> 20)
+#define DC_ITEM_CLIENT(item) (((item) >> 6) & 0x3fffu)
+#define DC_ITEM_SLOT(item) ((item) & 0x3fu)
+#define DC_CLIENTS_MAX 16384u
+#define DC_SLOTS_MAX 64u
+
+struct dc_queue_slot {
+	alignas(DC_CACHE_LINE) _Atomic uint64_t word;
+};
+
+/*
+ * Worker counts in one word, so that an enqueuer decides by one load: sleeping | spinning << 8 | running << 16 (running: executing and not blocked), and whether one sleeps on `wake`. One
+ * worker at most sleeps there, the last that worked if it can: its caches are warm. The others sleep on `wake_reserve`, and are woken when nobody is on `wake`.
+ */
+#define DC_WORKERS_FIRST_SLEEPS 0x80000000u
+#define DC_WORKERS_SLEEPING(w) ((w) & 0xffu)
+#define DC_WORKERS_SPINNING(w) (((w) >> 8) & 0xffu)
+#define DC_WORKERS_RUNNING(w) (((w) >> 16) & 0x7fffu)
+
+struct dc_queue {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t slots;
+	uint32_t running_target; /* wake another worker while fewer than this run */
+	uint32_t spin_ns;        /* longest spin that pays on this machine */
+	alignas(DC_CACHE_LINE) _Atomic uint64_t tail;
+	alignas(DC_CACHE_LINE) _Atomic uint32_t workers; /* written by the service */
+	_Atomic uint32_t worker_cpu;                     /* where the spinning or last running worker is, for the sender's decision to spin */
+	alignas(DC_CACHE_LINE) _Atomic uint32_t wake;    /* futexes: workers sleep on them */
+	alignas(DC_CACHE_LINE) _Atomic uint32_t wake_reserve;
+	alignas(DC_CACHE_LINE) struct dc_queue_slot slot[DC_QUEUE_SLOTS];
+};
+_Static_assert(offsetof(struct dc_queue, tail) == 64, "queue layout");
+_Static_assert(offsetof(struct dc_queue, workers) == 128, "queue layout");
+_Static_assert(offsetof(struct dc_queue, slot) == 320, "queue layout");
+_Static_assert(sizeof(struct dc_queue) == 320 + 64 * DC_QUEUE_SLOTS, "queue layout");
+
+/* ---- arena ---------------------------------------------------------------------------------------------------------------- */
+#define DC_ARENA_MAGIC UINT64_C(0x616e656172616364) /* "dcaranea" */
+#define DC_ARENA_SLOTS DC_SLOTS_MAX
+#define DC_BUFFER_SIZE (1u << 20)     /* one slot's buffer: the longest transfer of one request, bytes */
+#define DC_ARENA_DATA_OFFSET 65536u
+#define DC_ARENA_SIZE ((size_t)DC_ARENA_DATA_OFFSET + (size_t)DC_ARENA_SLOTS * DC_BUFFER_SIZE)
+
+/* The answer word: {sequence:30, state:2}; a futex. The client sets PENDING, the service swaps in DONE and wakes when it finds WAITING. */
+#define DC_ANSWER_IDLE 0u
+#define DC_ANSWER_PENDING 1u
+#define DC_ANSWER_WAITING 2u
+#define DC_ANSWER_DONE 3u
+#define DC_ANSWER(sequence, state) (((uint32_t)(sequence) << 2) | (state))
+#define DC_ANSWER_STATE(word) ((word) & 3u)
+#define DC_ANSWER_SEQUENCE(word) ((word) >> 2)
+
+/* Attributes on the wire: fixed layout, so that library and service may be of different builds. */
+struct dc_wire_attr {
+	uint64_t ino, size, blocks, rdev;
+	uint32_t mode, nlink, uid, gid;
+	uint32_t blksize, reserved;
+	int64_t atime, mtime, ctime, birth; /* seconds */
+	uint32_t atime_ns, mtime_ns, ctime_ns, birth_ns; /* birth_ns UINT32_MAX: unknown */
+};
+_Static_assert(sizeof(struct dc_wire_attr) == 104, "wire layout");
+
+struct dc_slot {
+	/* line 0: the service writes */
+	alignas(DC_CACHE_LINE) _Atomic uint32_t answer;
+	uint32_t taken;     /* epoch of the service that took the request: tells a successor that it may have been done */
+	int64_t result;     /* >= 0, or -errno, or DC_RESULT_* */
+	uint64_t value[3];  /* by operation, see protocol.h */
+	uint64_t reserved0[3];
+	/* line 1 and 2: the client writes, the service copies once */
+	alignas(DC_CACHE_LINE) uint16_t operation;
+	uint16_t cpu;       /* where the sender runs */
+	uint32_t flags;
+	uint32_t sequence;  /* as in `answer` */
+	uint32_t instance;
+	uint64_t handle;    /* open description, or base directory of `path`; 0: the instance's root */
+	uint64_t offset;
+	uint64_t length;    /* of the data, or space for the answer, bytes */
+	uint32_t path_length;   /* at the start of the buffer, not terminated */
+	uint32_t path2_length;  /* behind it */
+	uint32_t mode;
+	uint32_t mask;
+	alignas(DC_CACHE_LINE) uint64_t handle2;
+	uint64_t argument[5];
+	uint64_t reserved2[2];
+	/* line 3 and 4: attributes, both directions */
+	alignas(DC_CACHE_LINE) struct dc_wire_attr attr;
+	uint64_t reserved3[3];
+};
+_Static_assert(offsetof(struct dc_slot, operation) == 64, "slot layout");
+_Static_assert(offsetof(struct dc_slot, handle2) == 128, "slot layout");
+_Static_assert(offsetof(struct dc_slot, attr) == 192, "slot layout");
+_Static_assert(sizeof(struct dc_slot) == 320, "slot layout");
+
+#define DC_UNCARRIED_MAX 256u /* counters of calls that the library left to the kernel door, by enum of the library */
+#define DC_UNCARRIED_NAME 20u
+
+struct dc_arena {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t slots;
+	uint32_t client;      /* index */
+	uint32_t generation;
+	alignas(DC_CACHE_LINE) struct dc_slot slot[DC_ARENA_SLOTS];
+	/* For information only: the library counts, the service reports. name: NUL-padded. */
+	alignas(DC_CACHE_LINE) struct { char name[DC_UNCARRIED_NAME]; uint32_t reserved; _Atomic uint64_t count; } uncarried[DC_UNCARRIED_MAX];
+};
+_Static_assert(sizeof(struct dc_arena) <= DC_ARENA_DATA_OFFSET, "arena header fits");
+
+static inline unsigned char *dc_arena_buffer(struct dc_arena *arena, unsigned slot) {
+	return (unsigned char *)arena + DC_ARENA_DATA_OFFSET + (size_t)slot * DC_BUFFER_SIZE;
+}
+
+/* ---- mounts --------------------------------------------------------------------------------------------------------------- */
+#define DC_MOUNTS_MAGIC UINT64_C(0x73746e756f6d6364) /* "dcmounts" */
+#define DC_MOUNTS_MAX 64u
+#define DC_MOUNT_CARRIED 1u /* the library serves it (cleared while the instance is going away) */
+
+struct dc_mount_entry {
+	uint32_t instance;   /* never reused while pool-init lives; 0: empty entry */
+	uint32_t flags;
+	uint64_t device;     /* st_dev of the kernel door, as makedev() gives it */
+	uint32_t path_length;
+	uint32_t reserved;
+	char path[1000];     /* absolute, normalized, NUL-terminated */
+};
+/* A sequence lock: odd while pool-init writes. Longest prefix wins. */
+struct dc_mounts {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t count;
+	_Atomic uint64_t generation;
+	uint64_t reserved[5];
+	struct dc_mount_entry entry[DC_MOUNTS_MAX];
+};
+_Static_assert(sizeof(struct dc_mount_entry) == 1024, "mounts layout");
+_Static_assert(offsetof(struct dc_mounts, entry) == 64, "mounts layout");
+
+#endif

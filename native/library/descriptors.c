@@ -1,0 +1,262 @@
+/*
+ * descriptors.c - dup, fcntl, close_range, and what makes new numbers.
+ *
+ * Copies of a number name the same description here as they do in the kernel; placeholders may be copied, an upgrade reaches all numbers. One lock keeps copies and upgrades apart.
+ */
+#include "internal.h"
+
+#include <linux/close_range.h>
+#include <linux/fs.h>
+#include <stdarg.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <termios.h>
+
+/* ---- copies ---------------------------------------------------------------------------------------------------------------- */
+/* After the kernel made `to` a copy of `from`. */
+static void copied(int from, int to) {
+	struct dc_file *file = (unsigned)from < DC_FD_MAX && atomic_load(&dc_table[from]) ? dc_file_find(from) : NULL;
+	if (to < DC_FD_MAX) {
+		dc_table_set(to, file);
+		if (!file && (unsigned)from < DC_FD_MAX && dc_known[from] == DC_KNOWN_PARENTS) {
+			dc_known[to] = DC_KNOWN_PARENTS;
+			if (to > dc_inherited_high) dc_inherited_high = to;
+		}
+		if (file && to <= STDERR_FILENO) dc_share_fd(to); /* glibc's standard streams use it unseen */
+		return;
+	}
+	if (!file) return;
+	dc_share_file(file); /* beyond the table the kernel alone serves it */
+	k_dup3(from, to, k_fcntl(to, F_GETFD, 0) & FD_CLOEXEC ? O_CLOEXEC : 0);
+	dc_file_put(file);
+}
+
+EXPORT int dup(int fd) {
+	if (!dc_active) return NEXT(dup)(fd);
+	bool locked = dc_descriptors_lock();
+	int result = NEXT(dup)(fd);
+	if (result >= 0) copied(fd, result);
+	dc_descriptors_unlock(locked);
+	return result;
+}
+
+EXPORT int dup3(int from, int to, int flags) {
+	if (!dc_active) return NEXT(dup3)(from, to, flags);
+	bool locked = dc_descriptors_lock();
+	int result = NEXT(dup3)(from, to, flags);
+	if (result >= 0) copied(from, to);
+	dc_descriptors_unlock(locked);
+	return result;
+}
+
+EXPORT int dup2(int from, int to) {
+	if (!dc_active || from == to) return NEXT(dup2)(from, to);
+	bool locked = dc_descriptors_lock();
+	int result = NEXT(dup2)(from, to);
+	if (result >= 0) copied(from, to);
+	dc_descriptors_unlock(locked);
+	return result;
+}
+ALIAS(__dup2, dup2);
+
+/* ---- fcntl ----------------------------------------------------------------------------------------------------------------- */
+#define SETTABLE (O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME)
+
+/*
+ * O_APPEND switched on: every write says so. Switched off where the open had it: the service's handle still appends, so the description is the kernel's from now on.
+ */
+static int64_t set_flags(struct dc_file *file, int fd, int flags) {
+	if (file->flags & O_PATH) return -EBADF;
+	int wanted = (file->flags & ~SETTABLE) | (flags & SETTABLE);
+	if ((file->flags & O_APPEND) && !(flags & O_APPEND)) {
+		dc_uncarried(DC_UNCARRIED_setfl);
+		dc_share_file(file);
+		long result = k_fcntl(fd, F_SETFL, flags);
+		if (result < 0) return result;
+		/* Every number of it leaves the table. */
+		for (int other = 0; other <= atomic_load(&dc_table_high); other++) {
+			if (atomic_load(&dc_table[other]) != file) continue;
+			dc_table_set(other, NULL);
+			dc_known[other] = DC_KNOWN_NOT;
+		}
+		return 0;
+	}
+	if (atomic_load(&file->kernel)) {
+		long result = k_fcntl(fd, F_SETFL, flags);
+		if (result < 0) return result;
+	}
+	if (!(file->flags & O_APPEND)) atomic_store(&file->append, flags & O_APPEND);
+	atomic_store(&file->flags, wanted & ~(file->flags & O_APPEND ? 0 : O_APPEND));
+	return 0;
+}
+
+static int64_t carried_fcntl(struct dc_file *file, int fd, int command, long argument, bool *kernel) {
+	switch (command) {
+	case F_GETFL: return file->flags | (atomic_load(&file->append) ? O_APPEND : 0) | (file->flags & O_PATH ? 0 : 0100000);
+	case F_SETFL: return set_flags(file, fd, (int)argument);
+	case F_GETFD:
+	case F_SETFD: break; /* the placeholder's own are the application's */
+	case F_GETLK:
+	case F_SETLK:
+	case F_SETLKW:
+	case F_OFD_GETLK:
+	case F_OFD_SETLK:
+	case F_OFD_SETLKW: {
+		dc_uncarried(DC_UNCARRIED_lock);
+		int error = dc_upgrade(file);
+		if (error) return error;
+		/* SEEK_CUR counts from the kernel's offset. */
+		if (!atomic_load(&file->shared)) k_lseek(fd, atomic_load(&file->offset), SEEK_SET);
+		break;
+	}
+	default: {
+		dc_uncarried(DC_UNCARRIED_fcntl);
+		int error = dc_upgrade(file);
+		if (error) return error;
+	}
+	}
+	*kernel = true;
+	return 0;
+}
+
+EXPORT int fcntl(int fd, int command, ...) {
+	va_list list;
+	va_start(list, command);
+	void *argument = va_arg(list, void *); /* a pointer holds every kind of third argument */
+	va_end(list);
+	if (!dc_active) return NEXT(fcntl)(fd, command, argument);
+	if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
+		bool locked = dc_descriptors_lock();
+		int result = NEXT(fcntl)(fd, command, argument);
+		if (result >= 0) copied(fd, result);
+		dc_descriptors_unlock(locked);
+		return result;
+	}
+	struct dc_file *file = (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	if (!file) return NEXT(fcntl)(fd, command, argument);
+	bool kernel = false;
+	int64_t result = carried_fcntl(file, fd, command, (long)argument, &kernel);
+	dc_file_put(file);
+	return kernel ? NEXT(fcntl)(fd, command, argument) : (int)dc_return(result);
+}
+ALIAS(fcntl64, fcntl);
+ALIAS(__fcntl, fcntl);
+
+EXPORT int flock(int fd, int operation) {
+	dc_upgrade_fd(fd, DC_UNCARRIED_flock);
+	return NEXT(flock)(fd, operation);
+}
+
+/* glibc's calls fcntl without being seen; it counts from the current offset. */
+EXPORT int lockf(int fd, int command, off_t length) {
+	struct dc_file *file = dc_active && (unsigned)fd < DC_FD_MAX && atomic_load(&dc_table[fd]) ? dc_file_find(fd) : NULL;
+	if (file) {
+		dc_uncarried(DC_UNCARRIED_lock);
+		int error = dc_upgrade(file);
+		if (!error && !atomic_load(&file->shared)) k_lseek(fd, atomic_load(&file->offset), SEEK_SET);
+		dc_file_put(file);
+		if (error) return (int)dc_return(error);
+	}
+	return NEXT(lockf)(fd, command, length);
+}
+ALIAS(lockf64, lockf);
+
+/* ---- ioctl ----------------------------------------------------------------------------------------------------------------- */
+static int64_t bytes_left(struct dc_file *file, int fd, int *out) {
+	struct stat st;
+	int error = dc_stat_file(file, &st);
+	if (error) return error;
+	if (file->directory) return -ENOTTY;
+	off_t left = st.st_size - (atomic_load(&file->shared) ? k_lseek(fd, 0, SEEK_CUR) : atomic_load(&file->offset));
+	*out = left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
+	return 0;
+}
+
+EXPORT int ioctl(int fd, unsigned long request, ...) {
+	va_list list;
+	va_start(list, request);
+	void *argument = va_arg(list, void *);
+	va_end(list);
+	struct dc_file *file = dc_active && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	if (!file) return NEXT(ioctl)(fd, request, argument);
+	int64_t result = DC_RESULT_KERNEL;
+	switch (request) {
+	case FIOCLEX:
+	case FIONCLEX: result = k_fcntl(fd, F_SETFD, request == FIOCLEX ? FD_CLOEXEC : 0); break;
+	case FIONREAD: result = bytes_left(file, fd, argument); break;
+	case TCGETS: result = -ENOTTY; break; /* isatty */
+	case FICLONE:
+	case FICLONERANGE: result = -EOPNOTSUPP; break; /* as the kernel says of FUSE */
+	}
+	if (result == DC_RESULT_KERNEL) {
+		dc_uncarried(DC_UNCARRIED_ioctl);
+		dc_upgrade(file);
+	}
+	dc_file_put(file);
+	return result == DC_RESULT_KERNEL ? NEXT(ioctl)(fd, request, argument) : (int)dc_return(result);
+}
+
+/* glibc asks the kernel unseen, which would say EBADF of a placeholder. */
+EXPORT int isatty(int fd) {
+	if (!dc_active || (unsigned)fd >= DC_FD_MAX || !atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return NEXT(isatty)(fd);
+	errno = ENOTTY;
+	return 0;
+}
+
+EXPORT int tcgetattr(int fd, struct termios *out) {
+	if (!dc_active || (unsigned)fd >= DC_FD_MAX || !atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return NEXT(tcgetattr)(fd, out);
+	errno = ENOTTY;
+	return -1;
+}
+
+/* ---- closing many ---------------------------------------------------------------------------------------------------------- */
+static void forget_range(unsigned first, unsigned last) {
+	if (!dc_active) return;
+	int high = atomic_load(&dc_table_high);
+	for (unsigned fd = first; fd <= last && (int)fd <= high; fd++)
+		if (atomic_load(&dc_table[fd])) dc_table_set((int)fd, NULL);
+	for (unsigned fd = first; fd <= last && fd < DC_FD_MAX; fd++) dc_known[fd] = 0;
+}
+
+EXPORT int close_range(unsigned first, unsigned last, int flags) {
+	int result = NEXT(close_range)(first, last, flags);
+	if (result == 0 && !(flags & (int)CLOSE_RANGE_CLOEXEC)) forget_range(first, last);
+	return result;
+}
+
+EXPORT void closefrom(int first) {
+	NEXT(closefrom)(first);
+	forget_range(first < 0 ? 0 : (unsigned)first, UINT32_MAX);
+}
+
+/* ---- new numbers: should the table think one in use, it was closed behind our back ------------------------------------------- */
+EXPORT int socket(int domain, int type, int protocol) { return dc_forget_new(NEXT(socket)(domain, type, protocol)); }
+
+static int forget_pair(int result, const int pair[2]) {
+	if (result == 0) {
+		dc_forget_new(pair[0]);
+		dc_forget_new(pair[1]);
+	}
+	return result;
+}
+
+EXPORT int socketpair(int domain, int type, int protocol, int pair[2]) { return forget_pair(NEXT(socketpair)(domain, type, protocol, pair), pair); }
+EXPORT int pipe(int pair[2]) { return forget_pair(NEXT(pipe)(pair), pair); }
+EXPORT int pipe2(int pair[2], int flags) { return forget_pair(NEXT(pipe2)(pair, flags), pair); }
+EXPORT int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict length) { return dc_forget_new(NEXT(accept)(fd, address, length)); }
+EXPORT int accept4(int fd, struct sockaddr *restrict address, socklen_t *restrict length, int flags) { return dc_forget_new(NEXT(accept4)(fd, address, length, flags)); }
+EXPORT int epoll_create(int size) { return dc_forget_new(NEXT(epoll_create)(size)); }
+EXPORT int epoll_create1(int flags) { return dc_forget_new(NEXT(epoll_create1)(flags)); }
+EXPORT int eventfd(unsigned initial, int flags) { return dc_forget_new(NEXT(eventfd)(initial, flags)); }
+EXPORT int timerfd_create(clockid_t clock, int flags) { return dc_forget_new(NEXT(timerfd_create)(clock, flags)); }
+EXPORT int signalfd(int fd, const sigset_t *set, int flags) { return dc_forget_new(NEXT(signalfd)(fd, set, flags)); }
+EXPORT int inotify_init(void) { return dc_forget_new(NEXT(inotify_init)()); }
+EXPORT int inotify_init1(int flags) { return dc_forget_new(NEXT(inotify_init1)(flags)); }
+EXPORT int memfd_create(const char *name, unsigned flags) { return dc_forget_new(NEXT(memfd_create)(name, flags)); }

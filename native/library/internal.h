@@ -1,0 +1,242 @@
+/*
+ * internal.h - shared by the files of the preloaded library alone.
+ *
+ * A call of the application arrives in a wrapper that has the libc function's own name. The wrapper asks whether the path or descriptor belongs to an instance: if so a request goes to
+ * the service (walk.c for paths, table.c for descriptors); if not, or if the kernel must do it, the next definition of the function is called (NEXT) with the same arguments.
+ * Nothing here allocates, locks for long, or calls a libc function that another preload may have replaced, on the way of a carried call.
+ */
+#ifndef DICICLO_LIBRARY_INTERNAL_H
+#define DICICLO_LIBRARY_INTERNAL_H
+
+#ifdef _FILE_OFFSET_BITS
+#error "the headers would give our wrappers other names: build with -U_FILE_OFFSET_BITS"
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "raw.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define TLS __attribute__((tls_model("initial-exec"))) _Thread_local
+/* Another name of an exported function of this file. In assembly, because glibc declares the 64-bit variants with types of other names. */
+#define ALIAS(name, target) __asm__(".globl " #name "\n.type " #name ", @function\n.set " #name ", " #target)
+/* The next definition of an exported function: libc's, or another preload's. */
+#define NEXT(name) \
+	({ \
+		static _Atomic(void *) next_; \
+		void *found_ = atomic_load_explicit(&next_, memory_order_relaxed); \
+		(__typeof__(&name))(found_ ? found_ : dc_next(&next_, #name)); \
+	})
+void *dc_next(_Atomic(void *) *cache, const char *name);
+
+#define DC_FD_MAX 65536
+#define DC_HINT_MAX 216
+#define DC_RESTARTS_MAX 40
+
+/* ---- raw system calls of the library itself ------------------------------------------------------------------------------- */
+static inline int k_open(int dirfd, const char *path, int flags) { return (int)dc_raw6(SYS_openat, dirfd, (long)path, flags, 0, 0, 0); }
+static inline int k_close(int fd) { return (int)dc_raw6(SYS_close, fd, 0, 0, 0, 0, 0); }
+static inline int k_dup3(int from, int to, int flags) { return (int)dc_raw6(SYS_dup3, from, to, flags, 0, 0, 0); }
+static inline long k_fcntl(int fd, int command, long argument) { return dc_raw6(SYS_fcntl, fd, command, argument, 0, 0, 0); }
+static inline int k_stat(int dirfd, const char *path, struct stat *out, int flags) { return (int)dc_raw6(SYS_newfstatat, dirfd, (long)path, (long)out, flags, 0, 0); }
+static inline long k_lseek(int fd, off_t offset, int whence) { return dc_raw6(SYS_lseek, fd, offset, whence, 0, 0, 0); }
+static inline long k_read(int fd, void *buffer, size_t size) { return dc_raw6(SYS_read, fd, (long)buffer, (long)size, 0, 0, 0); }
+static inline uint32_t k_gettid(void) { return (uint32_t)dc_raw6(SYS_gettid, 0, 0, 0, 0, 0, 0); }
+void dc_log(int level, const char *text, const char *subject); /* DICICLO_LOG */
+
+/* What a wrapper returns: errno from -errno. */
+static inline long dc_return(int64_t result) {
+	if (result >= 0) return (long)result;
+	errno = (int)-result;
+	return -1;
+}
+
+/* ---- what is not carried, by name (docs/contract.md §6) -------------------------------------------------------------------- */
+#define DC_UNCARRIED(X) \
+	X(mmap, "mmap") X(flock, "flock") X(lock, "fcntl-lock") X(read_shared, "read-shared") X(write_shared, "write-shared") X(seek_shared, "lseek-shared") \
+	X(sendfile, "sendfile") X(splice, "splice") X(ioctl, "ioctl") X(poll, "poll") X(select, "select") X(epoll, "epoll") X(fork, "fork") X(exec, "exec") X(spawn, "spawn") \
+	X(sendmsg, "sendmsg") X(fchdir, "fchdir") X(freopen, "freopen") X(ftw, "ftw") X(glob, "glob") X(fts, "fts") X(two_paths, "two-instances") X(leaves, "leaves") \
+	X(special, "special-file") X(stale, "stale") X(dirfd, "kernel-dirfd") X(proc, "proc-fd") X(inotify, "inotify") X(handle_at, "name-to-handle") X(uring, "io-uring") \
+	X(aio, "aio") X(stdio, "stdio-layout") X(wide, "stdio-wide") X(setfl, "setfl") X(ids, "ids") X(copy, "copy-range") X(nested, "nested-mount") X(openat2, "openat2") X(mount, "mount") \
+	X(fexecve, "fexecve") X(descriptor, "descriptor-high") X(syscall, "syscall") X(fcntl, "fcntl") X(exclusive, "handle-limit")
+enum dc_uncarried {
+#define X(id, text) DC_UNCARRIED_##id,
+	DC_UNCARRIED(X)
+#undef X
+	DC_UNCARRIED_COUNT
+};
+void dc_uncarried(enum dc_uncarried which);
+
+/* ---- mounts.c -------------------------------------------------------------------------------------------------------------- */
+struct dc_place {
+	uint32_t instance;
+	uint32_t entry; /* index in the mount table */
+	uint64_t device;
+	const char *rest; /* below the mount point, no leading slash */
+};
+extern bool dc_active;           /* there is a mount table: DICICLO_POOL_DIR */
+extern bool dc_absolute_stopped; /* chroot and the like: absolute paths mean something else now */
+extern char dc_pool_dir[512];
+extern char dc_library_path[512];
+extern int dc_log_level;
+bool dc_mounts_match(const char *path, struct dc_place *place);
+bool dc_mounts_device(uint64_t device, struct dc_place *place); /* rest stays unset */
+/* The mount point of an instance into `out` (1001 bytes): its length, 0 when it is gone. */
+size_t dc_mounts_point(uint32_t instance, uint32_t entry, char *out);
+bool dc_mounts_nested(uint32_t entry); /* another mount lies below it */
+
+/* ---- session.c ------------------------------------------------------------------------------------------------------------- */
+/* The attached client of this process; attaches if needed. NULL: the kernel door must do. */
+struct dc_client *dc_session(void);
+struct dc_client *dc_session_if_ready(void);
+bool dc_session_was_attached(void); /* also before a fork */
+void dc_session_init(void);
+void dc_session_leave(void); /* the next call attaches anew */
+void dc_stop_carrying(void);  /* from now on this process uses the kernel door for all */
+uint32_t dc_tid(void);
+void dc_forked_child(void); /* in the child: nothing of the parent's attachment is ours */
+
+/* One request. Begin takes a slot and clears what the service reads; the slot stays ours until dc_call_end, so that the answer can be read. */
+struct dc_call {
+	struct dc_client *client;
+	unsigned index;
+	struct dc_slot *slot;
+	unsigned char *buffer;
+};
+void dc_call_begin(struct dc_call *call, struct dc_client *client, enum dc_operation operation, uint32_t instance, uint64_t handle);
+int64_t dc_call_send(struct dc_call *call);
+void dc_call_end(struct dc_call *call);
+
+/* ---- table.c: open file descriptions and the descriptors that name them ---------------------------------------------------- */
+struct dc_file {
+	_Atomic uint64_t references; /* descriptors and calls in progress; 0: free */
+	struct dc_client *client;
+	uint64_t handle, device, ino;
+	uint32_t instance, entry;
+	_Atomic int flags;        /* open(2) */
+	_Atomic uint32_t lock;    /* of `offset`: the owner's thread id, and WAITERS */
+	_Atomic int64_t offset;   /* while this process alone has the description; directories: the cookie */
+	_Atomic bool kernel;      /* its descriptors are the kernel door's own, no placeholders */
+	_Atomic bool shared;      /* other processes may have the description: the kernel's offset is the truth */
+	_Atomic bool forked;      /* shared by nothing but a fork of ours: see children.c */
+	_Atomic bool append;      /* O_APPEND was set after the open */
+	bool directory;
+	uint32_t index, next_free;
+	uint16_t hint_length;     /* 0: unknown */
+	char hint[DC_HINT_MAX];   /* the absolute path it was opened by */
+};
+
+extern _Atomic(struct dc_file *) dc_table[DC_FD_MAX];
+enum { DC_KNOWN_NOT = 1, DC_KNOWN_PARENTS = 2 }; /* looked at, not an instance's; an instance's, from the process that forked us */
+extern uint8_t dc_known[DC_FD_MAX];
+extern int dc_inherited_high;
+extern _Atomic int dc_table_high;
+
+/* The description of a descriptor, referenced: or NULL when it is the kernel's. dc_file_find never adopts: for calls where an inherited descriptor goes to the kernel anyway. */
+struct dc_file *dc_file_find(int fd);
+struct dc_file *dc_file_adopt(int fd);
+static inline struct dc_file *dc_file_get(int fd) {
+	if ((unsigned)fd >= DC_FD_MAX || !dc_active) return NULL;
+	if (atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return dc_file_find(fd);
+	return dc_known[fd] == DC_KNOWN_NOT ? NULL : dc_file_adopt(fd);
+}
+struct dc_file *dc_file_new(void); /* one reference */
+void dc_file_reference(struct dc_file *file);
+void dc_file_put(struct dc_file *file);
+/* Makes `fd` name the file (whose reference it takes; NULL: none). What it named before is dropped. */
+void dc_table_set(int fd, struct dc_file *file);
+void dc_table_forget(int fd); /* the kernel gave out this number anew */
+static inline int dc_forget_new(int fd) { /* for every call that makes a kernel descriptor */
+	if (fd >= 0 && fd < DC_FD_MAX && dc_active) {
+		if (atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) dc_table_forget(fd);
+		dc_known[fd] = 0;
+	}
+	return fd;
+}
+void dc_table_drop_all(bool close_handles);
+int dc_placeholder(const struct dc_file *file, bool cloexec);
+int dc_file_send(struct dc_file *file, struct dc_call *call); /* result in call->slot->result; ESTALE as EIO */
+
+/* offset lock; nested calls of one thread (signal handlers) pass */
+bool dc_file_lock(struct dc_file *file);
+void dc_file_unlock(struct dc_file *file, bool locked);
+
+/* ---- upgrade.c: from placeholder to the kernel door's own descriptor ------------------------------------------------------- */
+int dc_upgrade(struct dc_file *file);           /* 0 or -errno */
+int dc_upgrade_fd(int fd, enum dc_uncarried why); /* nothing when not ours */
+int dc_share_fd(int fd);
+void dc_share_file(struct dc_file *file);
+enum dc_share { DC_SHARE_ALL, DC_SHARE_FORK, DC_SHARE_INHERITABLE };
+void dc_share_table(enum dc_share which);
+int dc_proc_fd(const char *path);
+void dc_upgrade_proc_path(const char *path); /* /proc/self/fd/N, /dev/fd/N, /dev/stdin ... */
+bool dc_descriptors_lock(void);
+void dc_descriptors_unlock(bool locked);
+void dc_descriptors_reset(void);
+
+/* ---- children.c ------------------------------------------------------------------------------------------------------------ */
+void dc_children_prepare(void);
+void dc_children_made(pid_t pid); /* what fork answered, on both sides */
+void dc_children_escaped(void);   /* a process that we do not know may have our descriptions */
+void dc_children_inherited(void); /* exec, spawn */
+
+/* ---- cwd.c ----------------------------------------------------------------------------------------------------------------- */
+struct dc_file *dc_cwd(void); /* referenced; NULL: not below a mount */
+void dc_cwd_changed(void);
+void dc_cwd_untracked(int change); /* +1, -1: somebody moves it behind our back */
+void dc_cwd_drop(bool close_handles);
+mode_t dc_umask(void);
+
+/* ---- walk.c: calls by path ------------------------------------------------------------------------------------------------- */
+/*
+ *   struct dc_walk walk;
+ *   for (dc_walk_start(&walk, dirfd, path, flags); dc_walk_next(&walk, DC_OP_X); dc_walk_send(&walk)) { ... fill walk.call.slot ... }
+ *   if (walk.kernel) { dc_walk_end(&walk); return NEXT(x)(walk.dirfd, walk.path, ...); }
+ *   ... read the answer ...; return dc_walk_finish(&walk);
+ */
+struct dc_walk {
+	int dirfd;
+	uint32_t flags;      /* DC_PATH_* */
+	const char *path;
+	size_t length;       /* of what was sent */
+	struct dc_place place;
+	struct dc_file *base;
+	struct dc_client *client;
+	struct dc_call call;
+	int64_t result;
+	unsigned restarts;
+	bool kernel, done, sent, held, second; /* second: the request has two paths */
+	char text[PATH_MAX];
+};
+void dc_walk_start(struct dc_walk *walk, int dirfd, const char *path, uint32_t flags);
+bool dc_walk_next(struct dc_walk *walk, enum dc_operation operation);
+void dc_walk_send(struct dc_walk *walk);
+void dc_walk_end(struct dc_walk *walk);
+long dc_walk_finish(struct dc_walk *walk);
+/* Finds where dirfd + path is. False: the kernel's. *base is referenced. */
+bool dc_locate(int dirfd, const char *path, uint32_t flags, struct dc_place *place, struct dc_file **base);
+/* A descriptor that is about to be given to the kernel as a directory. */
+int dc_kernel_dirfd(int dirfd);
+
+/* ---- operations that several wrappers share -------------------------------------------------------------------------------- */
+int dc_open_at(int dirfd, const char *path, int flags, mode_t mode); /* fd, or -1 and errno: what openat does */
+int dc_open_carried(int dirfd, const char *path, int flags, mode_t mode); /* fd; -errno; DC_RESULT_KERNEL: not ours */
+int dc_close_fd(int fd);
+ssize_t dc_transfer(struct dc_file *file, bool write, const struct iovec *iov, int count, off_t offset, int rwf); /* offset -1: the description's own. -errno */
+int64_t dc_seek_file(struct dc_file *file, int fd, off_t offset, int whence);
+int dc_stat_file(struct dc_file *file, struct stat *out);
+void dc_wire_to_stat(const struct dc_wire_attr *wire, uint64_t device, struct stat *out);
+int64_t dc_read_directory(struct dc_file *file, int64_t *cookie, void *out, size_t size, bool linux_form);
+int dc_dup_to(int from, int to, int flags, bool any); /* dup, dup2, dup3, F_DUPFD: as the system call */
+long dc_set_attr(int dirfd, const char *path, uint32_t flags, uint32_t mask, const struct dc_wire_attr *set, bool *kernel, struct dc_walk *walk);
+
+#endif

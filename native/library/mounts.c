@@ -1,0 +1,155 @@
+/*
+ * mounts.c - which paths belong to an instance. The table is pool-init's, mapped read-only; a sequence number tells when it changed while it was read.
+ */
+#include "internal.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+bool dc_active;
+bool dc_absolute_stopped;
+char dc_pool_dir[512];
+char dc_library_path[512];
+int dc_log_level;
+static const struct dc_mounts *mounts;
+
+/*
+ * `path` below `mount` (both absolute, `mount` normalized)? Answers what follows, or NULL. Doubled slashes and "." are skipped; ".." before or right behind the mount's own path is the
+ * kernel's to resolve.
+ */
+static const char *below(const char *path, const char *mount, uint32_t length) {
+	const char *end = mount + length;
+	if (length == 1) mount = end; /* "/" */
+	for (;;) {
+		while (*path == '/') path++;
+		while (path[0] == '.' && (path[1] == '/' || path[1] == 0)) {
+			path++;
+			while (*path == '/') path++;
+		}
+		if (mount == end) return path[0] == '.' && path[1] == '.' && (path[2] == '/' || path[2] == 0) ? NULL : path;
+		mount++; /* its slash */
+		while (mount < end && *mount != '/' && *path == *mount) path++, mount++;
+		if ((mount < end && *mount != '/') || (*path != 0 && *path != '/')) return NULL;
+	}
+}
+
+/* Reads under the sequence lock; `found` decides per entry. */
+static const struct dc_mount_entry *usable(uint32_t i) {
+	const struct dc_mount_entry *entry = &mounts->entry[i];
+	return entry->instance && entry->path_length && entry->path_length < sizeof entry->path && (entry->flags & DC_MOUNT_CARRIED) ? entry : NULL;
+}
+
+static uint32_t entry_count(void) {
+	uint32_t count = *(const volatile uint32_t *)&mounts->count;
+	return count < DC_MOUNTS_MAX ? count : DC_MOUNTS_MAX;
+}
+
+static uint64_t read_begin(void) {
+	uint64_t generation;
+	while ((generation = atomic_load_explicit(&((struct dc_mounts *)mounts)->generation, memory_order_acquire)) & 1) continue;
+	return generation;
+}
+
+static bool read_again(uint64_t generation) {
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load_explicit(&((struct dc_mounts *)mounts)->generation, memory_order_relaxed) != generation;
+}
+
+bool dc_mounts_match(const char *path, struct dc_place *place) {
+	uint64_t generation;
+	bool found;
+	do {
+		generation = read_begin();
+		found = false;
+		uint32_t best = 0;
+		for (uint32_t i = 0; i < entry_count(); i++) {
+			const struct dc_mount_entry *entry = usable(i);
+			if (!entry || entry->path_length < best) continue;
+			const char *rest = below(path, entry->path, entry->path_length);
+			if (!rest) continue;
+			best = entry->path_length;
+			*place = (struct dc_place){.instance = entry->instance, .entry = i, .device = entry->device, .rest = rest};
+			found = true;
+		}
+	} while (read_again(generation));
+	return found;
+}
+
+bool dc_mounts_device(uint64_t device, struct dc_place *place) {
+	uint64_t generation;
+	bool found;
+	do {
+		generation = read_begin();
+		found = false;
+		for (uint32_t i = 0; i < entry_count() && !found; i++) {
+			const struct dc_mount_entry *entry = usable(i);
+			if (!entry || entry->device != device) continue;
+			place->instance = entry->instance;
+			place->entry = i;
+			place->device = device;
+			found = true;
+		}
+	} while (read_again(generation));
+	return found;
+}
+
+size_t dc_mounts_point(uint32_t instance, uint32_t i, char *out) {
+	uint64_t generation;
+	size_t length;
+	do {
+		generation = read_begin();
+		const struct dc_mount_entry *entry = &mounts->entry[i];
+		length = entry->instance == instance && entry->path_length < sizeof entry->path ? entry->path_length : 0;
+		memcpy(out, entry->path, length);
+		out[length] = 0;
+	} while (read_again(generation));
+	return length;
+}
+
+bool dc_mounts_nested(uint32_t self) {
+	uint64_t generation;
+	bool nested;
+	do {
+		generation = read_begin();
+		nested = false;
+		const struct dc_mount_entry *outer = &mounts->entry[self];
+		for (uint32_t i = 0; i < entry_count() && !nested; i++) {
+			const struct dc_mount_entry *entry = &mounts->entry[i];
+			if (i == self || !entry->instance || entry->path_length <= outer->path_length) continue;
+			nested = below(entry->path, outer->path, outer->path_length) != NULL;
+		}
+	} while (read_again(generation));
+	return nested;
+}
+
+void dc_log(int level, const char *text, const char *subject) {
+	if (dc_log_level < level) return;
+	struct iovec parts[] = {{(char *)"diciclo: ", 9}, {(char *)text, strlen(text)}, {(char *)" ", 1}, {(char *)subject, strlen(subject)}, {(char *)"\n", 1}};
+	dc_raw6(SYS_writev, 2, (long)parts, 5, 0, 0, 0);
+}
+
+/* As little as possible: a process that never touches a mount pays for this and nothing else. */
+__attribute__((constructor)) static void start(void) {
+	const char *directory = getenv("DICICLO_POOL_DIR"), *level = getenv("DICICLO_LOG");
+	if (!directory || directory[0] != '/' || strlen(directory) + 20 > sizeof dc_pool_dir) return;
+	strcpy(dc_pool_dir, directory);
+	if (level) dc_log_level = level[0] - '0';
+	char path[sizeof dc_pool_dir + 16];
+	strcpy(path, directory);
+	strcat(path, "/mounts");
+	int fd = k_open(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) return;
+	long address = dc_raw6(SYS_mmap, 0, sizeof(struct dc_mounts), PROT_READ, MAP_SHARED, fd, 0);
+	k_close(fd);
+	if (address < 0 && address > -4096) return;
+	mounts = (const struct dc_mounts *)address;
+	if (mounts->magic != DC_MOUNTS_MAGIC || mounts->version != DC_LAYOUT_VERSION) {
+		dc_log(1, "mount table of another version:", path);
+		return;
+	}
+	Dl_info info;
+	if (dladdr((void *)start, &info) && info.dli_fname && strlen(info.dli_fname) < sizeof dc_library_path) strcpy(dc_library_path, info.dli_fname);
+	dc_session_init();
+	dc_active = true;
+}

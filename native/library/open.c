@@ -1,0 +1,165 @@
+/*
+ * open.c - the open family. An open that the service answers gets a real descriptor: a placeholder, or the kernel door's own where the kernel knows the file already.
+ */
+#include "internal.h"
+
+#include <stdarg.h>
+
+/*
+ * The kernel's descriptor of the same file, if it can be had without side effects; else a placeholder. For reading only: what is written through the library makes the kernel forget what
+ * it knew, and each such open would have it ask again (49 us where a placeholder takes 1).
+ */
+static int descriptor(const struct dc_walk *walk, struct dc_file *file, bool kernel_knows, int flags) {
+	bool by_path = walk->path[0] == '/' || walk->dirfd == AT_FDCWD;
+	if (kernel_knows && by_path && (flags & (O_ACCMODE | O_TRUNC | O_CREAT)) == O_RDONLY && !(flags & O_PATH)) {
+		int fd = k_open(AT_FDCWD, walk->path, flags);
+		struct stat st;
+		if (fd >= 0 && k_stat(fd, "", &st, AT_EMPTY_PATH) == 0 && st.st_ino == file->ino && st.st_dev == file->device) {
+			atomic_store(&file->kernel, true);
+			return fd;
+		}
+		if (fd >= 0) k_close(fd);
+	}
+	return dc_placeholder(file, flags & O_CLOEXEC);
+}
+
+static void keep_hint(struct dc_file *file, const struct dc_walk *walk, const struct dc_file *base) {
+	const char *path = walk->path;
+	size_t length = strnlen(path, DC_HINT_MAX), before = 0;
+	if (path[0] != '/') {
+		before = base ? base->hint_length : 0;
+		if (!before || before + 1 + length >= DC_HINT_MAX) return;
+		memcpy(file->hint, base->hint, before);
+		file->hint[before++] = '/';
+	}
+	if (length == 0 || before + length >= DC_HINT_MAX) return;
+	memcpy(file->hint + before, path, length);
+	file->hint[before + length] = 0;
+	file->hint_length = (uint16_t)(before + length);
+}
+
+/* The service has the file open: makes the description and its number. Ends the walk. */
+static int attach_descriptor(struct dc_walk *walk, int flags) {
+	struct dc_file *file = dc_file_new();
+	struct dc_slot *slot = walk->call.slot;
+	if (!file) {
+		dc_walk_end(walk); /* the handle stays until the process ends: a million open descriptions */
+		return -ENFILE;
+	}
+	bool kernel_knows = slot->value[1] != 0;
+	file->handle = slot->value[0];
+	file->ino = slot->attr.ino;
+	file->directory = S_ISDIR(slot->attr.mode);
+	file->client = walk->client;
+	file->instance = walk->place.instance;
+	file->entry = walk->place.entry;
+	file->device = walk->place.device;
+	bool temporary = (flags & O_TMPFILE) == O_TMPFILE;
+	file->flags = (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | O_NOCTTY | (temporary ? O_TMPFILE : 0))) & ~(flags & O_PATH ? O_ACCMODE : 0);
+	if (!temporary) keep_hint(file, walk, walk->base);
+	dc_walk_end(walk);
+	int fd = descriptor(walk, file, kernel_knows, flags);
+	if (fd >= 0 && fd < DC_FD_MAX) {
+		dc_table_set(fd, file);
+		if (fd <= STDERR_FILENO) dc_share_fd(fd); /* glibc's standard streams use it unseen */
+		return fd;
+	}
+	if (fd >= 0) { /* beyond the table: the kernel's own descriptor, not carried */
+		k_close(fd);
+		dc_uncarried(DC_UNCARRIED_descriptor);
+		walk->kernel = true;
+		fd = (int)DC_RESULT_KERNEL;
+	}
+	dc_file_put(file);
+	return fd;
+}
+
+static int open_walk(struct dc_walk *walk, int dirfd, const char *path, int flags, mode_t mode) {
+	if (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) mode &= ~dc_umask();
+	for (dc_walk_start(walk, dirfd, path, flags & O_NOFOLLOW ? DC_PATH_NOFOLLOW : 0); dc_walk_next(walk, DC_OP_OPEN); dc_walk_send(walk)) {
+		walk->call.slot->mask = (uint32_t)flags & ~(uint32_t)O_CLOEXEC;
+		walk->call.slot->mode = mode & 07777;
+	}
+	if (walk->kernel) {
+		dc_walk_end(walk);
+		return DC_RESULT_KERNEL;
+	}
+	if (walk->result == 0) return attach_descriptor(walk, flags);
+	dc_walk_end(walk);
+	return (int)walk->result;
+}
+
+int dc_open_carried(int dirfd, const char *path, int flags, mode_t mode) {
+	if (!dc_active) return DC_RESULT_KERNEL;
+	struct dc_walk walk;
+	return open_walk(&walk, dirfd, path, flags, mode);
+}
+
+int dc_open_at(int dirfd, const char *path, int flags, mode_t mode) {
+	if (!dc_active) return NEXT(openat)(dirfd, path, flags, mode);
+	struct dc_walk walk;
+	int fd = open_walk(&walk, dirfd, path, flags, mode);
+	if (fd != DC_RESULT_KERNEL) return (int)dc_return(fd);
+	return dc_forget_new(NEXT(openat)(walk.dirfd, walk.path, flags, mode));
+}
+
+static mode_t mode_of(int flags, va_list list) {
+	return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(list, mode_t) : 0;
+}
+
+EXPORT int open(const char *path, int flags, ...) {
+	va_list list;
+	va_start(list, flags);
+	mode_t mode = mode_of(flags, list);
+	va_end(list);
+	return dc_open_at(AT_FDCWD, path, flags, mode);
+}
+ALIAS(open64, open);
+ALIAS(__open, open);
+ALIAS(__open64, open);
+
+EXPORT int openat(int dirfd, const char *path, int flags, ...) {
+	va_list list;
+	va_start(list, flags);
+	mode_t mode = mode_of(flags, list);
+	va_end(list);
+	return dc_open_at(dirfd, path, flags, mode);
+}
+ALIAS(openat64, openat);
+
+EXPORT int creat(const char *path, mode_t mode) {
+	return dc_open_at(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode);
+}
+ALIAS(creat64, creat);
+
+/* What -D_FORTIFY_SOURCE makes of an open without mode. */
+int __open_2(const char *path, int flags);
+EXPORT int __open_2(const char *path, int flags) {
+	return dc_open_at(AT_FDCWD, path, flags, 0);
+}
+ALIAS(__open64_2, __open_2);
+
+int __openat_2(int dirfd, const char *path, int flags);
+EXPORT int __openat_2(int dirfd, const char *path, int flags) {
+	return dc_open_at(dirfd, path, flags, 0);
+}
+ALIAS(__openat64_2, __openat_2);
+
+int dc_close_fd(int fd) {
+	if (dc_active && (unsigned)fd < DC_FD_MAX) {
+		dc_known[fd] = 0;
+		if (atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) {
+			struct dc_file *file = atomic_exchange_explicit(&dc_table[fd], NULL, memory_order_acq_rel);
+			long result = k_close(fd);
+			dc_file_put(file);
+			return (int)result;
+		}
+	}
+	return DC_RESULT_KERNEL;
+}
+
+EXPORT int close(int fd) {
+	int result = dc_close_fd(fd);
+	return result == DC_RESULT_KERNEL ? NEXT(close)(fd) : (int)dc_return(result);
+}
+ALIAS(__close, close);

@@ -1,0 +1,244 @@
+/*
+ * process.c - fork, exec and their relatives.
+ *
+ * Before a process is copied every carried description becomes the kernel door's own and its offset the kernel's, so that parent and child share it as POSIX says, whatever
+ * the child runs. The child drops all that was the parent's and adopts what it uses. The library's environment is put back where a program replaced it.
+ */
+#include "internal.h"
+
+#include <dlfcn.h>
+#include <pty.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+extern char **environ;
+
+/* ---- fork ------------------------------------------------------------------------------------------------------------------ */
+static pid_t fork_with(pid_t (*real)(void)) {
+	if (!dc_active) return real();
+	dc_share_table(DC_SHARE_FORK);
+	dc_children_prepare();
+	pid_t child = real();
+	if (child == 0) dc_forked_child();
+	dc_children_made(child);
+	return child;
+}
+
+EXPORT pid_t fork(void) { return fork_with(NEXT(fork)); }
+ALIAS(__fork, fork);
+/* A child that borrows our memory must not touch the tables: it gets its own copy. POSIX allows that. */
+EXPORT pid_t vfork(void) { return fork_with(NEXT(fork)); }
+ALIAS(__vfork, vfork);
+EXPORT pid_t _Fork(void) { return fork_with(NEXT(_Fork)); }
+
+/* glibc's fork inside these is not seen. */
+EXPORT int daemon(int nochdir, int noclose) {
+	dc_children_escaped();
+	dc_share_table(DC_SHARE_ALL);
+	int result = NEXT(daemon)(nochdir, noclose);
+	if (dc_active && result == 0) {
+		dc_forked_child();
+		for (int fd = 0; fd < 3; fd++) dc_known[fd] = 0;
+	}
+	return result;
+}
+
+EXPORT int forkpty(int *master, char *name, const struct termios *terminal, const struct winsize *size) {
+	dc_children_escaped();
+	dc_share_table(DC_SHARE_ALL);
+	int result = NEXT(forkpty)(master, name, terminal, size);
+	if (dc_active && result == 0) dc_forked_child();
+	if (result > 0 && master) dc_forget_new(*master);
+	return result;
+}
+
+EXPORT int clone(int (*function)(void *), void *stack, int flags, void *argument, ...) {
+	va_list list;
+	va_start(list, argument);
+	pid_t *parent = va_arg(list, pid_t *);
+	void *tls = va_arg(list, void *);
+	pid_t *child = va_arg(list, pid_t *);
+	va_end(list);
+	if (!(flags & CLONE_VM)) { /* the wiped page tells the child */
+		dc_children_escaped();
+		dc_share_table(DC_SHARE_ALL);
+	}
+	return NEXT(clone)(function, stack, flags, argument, parent, tls, child);
+}
+ALIAS(__clone, clone);
+
+/* ---- the environment ------------------------------------------------------------------------------------------------------- */
+#define ENVIRONMENT_MAX 131072
+
+static const char *value_of(char *const *environment, const char *name, size_t length) {
+	for (; environment && *environment; environment++)
+		if (!strncmp(*environment, name, length) && (*environment)[length] == '=') return *environment + length + 1;
+	return NULL;
+}
+
+struct environment {
+	char **list; /* the caller's, or ours */
+	void *map;
+	size_t size;
+};
+
+/* Async-signal-safe: memory comes from mmap and goes with the exec. */
+static void with_library(struct environment *out, char *const *given) {
+	*out = (struct environment){.list = (char **)given};
+	if (!dc_active || !dc_library_path[0]) return;
+	const char *preload = value_of(given, "LD_PRELOAD", 10), *directory = value_of(given, "DICICLO_POOL_DIR", 16);
+	bool has_library = preload && strstr(preload, dc_library_path), has_directory = directory && !strcmp(directory, dc_pool_dir);
+	if (has_library && has_directory) return;
+	size_t count = 0, text = sizeof dc_library_path + sizeof dc_pool_dir + 64 + (preload ? strlen(preload) : 0);
+	while (given && given[count]) count++;
+	if (count > ENVIRONMENT_MAX) return;
+	size_t size = (count + 3) * sizeof(char *) + text;
+	long map = dc_raw6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (map < 0 && map > -4096) return;
+	char **list = (char **)map, *at = (char *)(list + count + 3);
+	size_t used = 0;
+	for (size_t i = 0; i < count; i++)
+		if (strncmp(given[i], "LD_PRELOAD=", 11) && strncmp(given[i], "DICICLO_POOL_DIR=", 17)) list[used++] = given[i];
+	list[used++] = at;
+	at = stpcpy(stpcpy(at, "LD_PRELOAD="), has_library ? preload : dc_library_path);
+	if (!has_library && preload && preload[0]) at = stpcpy(stpcpy(at, ":"), preload);
+	list[used++] = ++at;
+	stpcpy(stpcpy(at, "DICICLO_POOL_DIR="), dc_pool_dir);
+	list[used] = NULL;
+	*out = (struct environment){.list = list, .map = list, .size = size};
+}
+
+static void drop_environment(const struct environment *environment) {
+	if (environment->map) dc_raw6(SYS_munmap, (long)environment->map, (long)environment->size, 0, 0, 0, 0);
+}
+
+/* ---- exec ------------------------------------------------------------------------------------------------------------------ */
+/* A failed exec leaves everything as it was, but for descriptions that are counted as shared from now on. */
+EXPORT int execve(const char *path, char *const argv[], char *const envp[]) {
+	struct environment environment;
+	with_library(&environment, envp);
+	dc_children_inherited();
+	dc_share_table(DC_SHARE_INHERITABLE);
+	int result = NEXT(execve)(path, argv, environment.list);
+	drop_environment(&environment);
+	return result;
+}
+
+EXPORT int execv(const char *path, char *const argv[]) { return execve(path, argv, environ); }
+
+EXPORT int execvpe(const char *file, char *const argv[], char *const envp[]) {
+	struct environment environment;
+	with_library(&environment, envp);
+	dc_children_inherited();
+	dc_share_table(DC_SHARE_INHERITABLE);
+	int result = NEXT(execvpe)(file, argv, environment.list);
+	drop_environment(&environment);
+	return result;
+}
+
+EXPORT int execvp(const char *file, char *const argv[]) { return execvpe(file, argv, environ); }
+
+EXPORT int fexecve(int fd, char *const argv[], char *const envp[]) {
+	struct environment environment;
+	with_library(&environment, envp);
+	dc_upgrade_fd(fd, DC_UNCARRIED_fexecve);
+	dc_children_inherited();
+	dc_share_table(DC_SHARE_INHERITABLE);
+	int result = NEXT(fexecve)(fd, argv, environment.list);
+	drop_environment(&environment);
+	return result;
+}
+
+EXPORT int execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags) {
+	struct environment environment;
+	with_library(&environment, envp);
+	dc_upgrade_fd(dirfd, DC_UNCARRIED_fexecve);
+	dc_children_inherited();
+	dc_share_table(DC_SHARE_INHERITABLE);
+	int result = NEXT(execveat)(dirfd, path, argv, environment.list, flags);
+	drop_environment(&environment);
+	return result;
+}
+
+#define ARGUMENTS_MAX 1024
+
+/* The list forms. More arguments than that are not found in a list written by hand. */
+static int gather(char *argv[ARGUMENTS_MAX + 1], const char *first, va_list list) {
+	int count = 0;
+	for (const char *argument = first; argument; argument = va_arg(list, const char *)) {
+		if (count == ARGUMENTS_MAX) return -1;
+		argv[count++] = (char *)argument;
+	}
+	argv[count] = NULL;
+	return count;
+}
+
+EXPORT int execl(const char *path, const char *first, ...) {
+	char *argv[ARGUMENTS_MAX + 1];
+	va_list list;
+	va_start(list, first);
+	int count = gather(argv, first, list);
+	va_end(list);
+	return count < 0 ? (int)dc_return(-E2BIG) : execv(path, argv);
+}
+
+EXPORT int execlp(const char *file, const char *first, ...) {
+	char *argv[ARGUMENTS_MAX + 1];
+	va_list list;
+	va_start(list, first);
+	int count = gather(argv, first, list);
+	va_end(list);
+	return count < 0 ? (int)dc_return(-E2BIG) : execvp(file, argv);
+}
+
+EXPORT int execle(const char *path, const char *first, ...) {
+	char *argv[ARGUMENTS_MAX + 1];
+	va_list list;
+	va_start(list, first);
+	int count = gather(argv, first, list);
+	char *const *envp = count < 0 ? NULL : va_arg(list, char *const *);
+	va_end(list);
+	return count < 0 ? (int)dc_return(-E2BIG) : execve(path, argv, envp);
+}
+
+/* ---- spawn: glibc's child acts on the descriptors unseen --------------------------------------------------------------------- */
+static int spawn(bool search, pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *actions,
+                 const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict]) {
+	struct environment environment;
+	with_library(&environment, envp);
+	if (actions) dc_children_escaped();
+	else dc_children_inherited();
+	dc_share_table(actions ? DC_SHARE_ALL : DC_SHARE_INHERITABLE);
+	int result = search ? NEXT(posix_spawnp)(pid, path, actions, attributes, argv, environment.list)
+	                    : NEXT(posix_spawn)(pid, path, actions, attributes, argv, environment.list);
+	drop_environment(&environment);
+	return result;
+}
+
+EXPORT int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *actions,
+                       const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict]) {
+	return spawn(false, pid, path, actions, attributes, argv, envp);
+}
+
+EXPORT int posix_spawnp(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *actions,
+                        const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict]) {
+	return spawn(true, pid, path, actions, attributes, argv, envp);
+}
+
+EXPORT int system(const char *command) {
+	dc_children_inherited();
+	dc_share_table(DC_SHARE_INHERITABLE);
+	return NEXT(system)(command);
+}
+
+EXPORT FILE *popen(const char *command, const char *mode) {
+	dc_children_inherited();
+	dc_share_table(DC_SHARE_INHERITABLE);
+	FILE *stream = NEXT(popen)(command, mode);
+	if (stream) dc_forget_new(fileno(stream));
+	return stream;
+}

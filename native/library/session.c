@@ -1,0 +1,247 @@
+/*
+ * session.c - this process's attachment to the service, made at the first need and again after fork, exec and a change of ids.
+ *
+ * A fork, however it was made, is noticed by a page that the kernel clears in the child (MADV_WIPEONFORK): an attachment is the parent's unless that page says otherwise.
+ * An attachment that was left may still be in use by a call in progress, so it is kept (a few of them) and unmapped when it is idle.
+ */
+#include "internal.h"
+
+#include <dlfcn.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include "queue.h"
+
+enum { NONE, ATTACHING, READY, REFUSED };
+
+struct state { /* one page, cleared by the kernel in a forked child */
+	_Atomic uint32_t phase;
+	_Atomic uint32_t attaching; /* thread id */
+	_Atomic uint64_t retry_ns;
+	_Atomic uint32_t unclean;   /* 1: the tables were looked at since the process began */
+};
+
+#define CLIENTS 8
+static struct state *state;
+static struct dc_client clients[CLIENTS];
+static _Atomic(struct dc_client *) current;
+static _Atomic bool was_attached;
+static _Atomic uint64_t early[DC_UNCARRIED_COUNT]; /* counted before the attach */
+static const char *const uncarried_names[] = {
+#define X(id, text) text,
+	DC_UNCARRIED(X)
+#undef X
+};
+_Static_assert(DC_UNCARRIED_COUNT <= DC_UNCARRIED_MAX, "counters fit the arena");
+
+/* Slots of this thread's calls in progress: more than one in a signal handler, or when a handler left by longjmp. */
+#define NESTED 8
+static TLS struct {
+	uint32_t tid;
+	int hint;
+	unsigned depth;
+	struct {
+		struct dc_client *client;
+		unsigned slot;
+		uintptr_t frame;
+	} call[NESTED];
+} thread = {.hint = -1};
+
+void *dc_next(_Atomic(void *) *cache, const char *name) {
+	extern long dc_missing(void);
+	void *found = dlsym(RTLD_NEXT, name);
+	if (!found) found = (void *)dc_missing;
+	atomic_store_explicit(cache, found, memory_order_relaxed);
+	return found;
+}
+
+long dc_missing(void);
+long dc_missing(void) {
+	errno = ENOSYS;
+	return -1;
+}
+
+void dc_session_init(void) {
+	long page = dc_raw6(SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	static struct state fallback;
+	state = page < 0 && page > -4096 ? &fallback : (struct state *)page;
+	if (state != &fallback) dc_raw6(SYS_madvise, page, 4096, MADV_WIPEONFORK, 0, 0, 0);
+}
+
+uint32_t dc_tid(void) {
+	if (!thread.tid) thread.tid = k_gettid();
+	return thread.tid;
+}
+
+bool dc_session_was_attached(void) {
+	return atomic_load_explicit(&was_attached, memory_order_relaxed);
+}
+
+void dc_forked_child(void) {
+	thread.tid = 0;
+	dc_descriptors_reset();
+	struct dc_client *client = atomic_exchange(&current, NULL);
+	if (client) {
+		dc_table_drop_all(false);
+		if (thread.depth == 0) dc_client_detach(client); /* else: forked by a signal handler in the middle of a call that goes on here */
+		for (unsigned i = 0; i < DC_UNCARRIED_COUNT; i++) atomic_store(&early[i], 0);
+	}
+	dc_cwd_drop(false);
+}
+
+/* A process made by something that is not our fork(). */
+static void notice_fork(void) {
+	if (atomic_load(&current)) dc_forked_child();
+}
+
+/* The one that was left longest ago: another thread may be about to use the latest. */
+static struct dc_client *spare_client(void) {
+	static unsigned turn; /* by whoever attaches */
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		struct dc_client *client = &clients[turn++ % CLIENTS];
+		if (client == atomic_load(&current) || atomic_load(&client->busy)) continue;
+		if (client->arena) dc_client_detach(client);
+		return client;
+	}
+	return NULL;
+}
+
+static void name_counters(struct dc_client *client) {
+	for (unsigned i = 0; i < DC_UNCARRIED_COUNT; i++) {
+		strncpy(client->arena->uncarried[i].name, uncarried_names[i], DC_UNCARRIED_NAME);
+		atomic_fetch_add(&client->arena->uncarried[i].count, atomic_exchange(&early[i], 0));
+	}
+}
+
+static void attach(void) {
+	char path[sizeof dc_pool_dir + 16];
+	strcpy(path, dc_pool_dir);
+	strcat(path, "/attach.sock");
+	struct dc_client *client = spare_client();
+	int error = client ? dc_client_attach(client, path) : -ENOMEM;
+	if (error) {
+		dc_log(1, "cannot attach, the kernel door serves:", path);
+		atomic_store(&state->retry_ns, dc_monotonic_ns() + (error == -EPERM ? UINT64_MAX / 4 : 500000000u));
+		atomic_store(&state->phase, REFUSED);
+		return;
+	}
+	name_counters(client);
+	dc_log(2, "attached:", path);
+	atomic_store(&was_attached, true);
+	atomic_store_explicit(&current, client, memory_order_release);
+	atomic_store_explicit(&state->phase, READY, memory_order_release);
+}
+
+static struct dc_client *session_slow(void) {
+	if (!state) return NULL;
+	for (;;) {
+		uint32_t phase = atomic_load(&state->phase);
+		if (phase == READY) return atomic_load(&current);
+		if (phase == REFUSED) {
+			if (dc_monotonic_ns() < atomic_load(&state->retry_ns)) return NULL;
+			atomic_compare_exchange_strong(&state->phase, &phase, NONE);
+			continue;
+		}
+		if (phase == ATTACHING) {
+			if (atomic_load(&state->attaching) == dc_tid()) return NULL; /* a signal handler on top of the attach */
+			dc_futex_wait(&state->phase, ATTACHING, 1000000);
+			continue;
+		}
+		if (!atomic_compare_exchange_strong(&state->phase, &phase, ATTACHING)) continue;
+		notice_fork();
+		atomic_store(&state->attaching, dc_tid());
+		attach();
+		dc_futex_wake(&state->phase, INT_MAX);
+	}
+}
+
+struct dc_client *dc_session_if_ready(void) {
+	return state && atomic_load_explicit(&state->phase, memory_order_acquire) == READY ? atomic_load_explicit(&current, memory_order_relaxed) : NULL;
+}
+
+struct dc_client *dc_session(void) {
+	struct dc_client *client = dc_session_if_ready();
+	return client ? client : session_slow();
+}
+
+void dc_session_leave(void) {
+	if (!dc_session_if_ready()) return;
+	dc_table_drop_all(true);
+	dc_cwd_drop(true);
+	atomic_store(&current, NULL);
+	atomic_store(&state->phase, NONE);
+}
+
+void dc_uncarried(enum dc_uncarried which) {
+	struct dc_client *client = dc_session_if_ready();
+	_Atomic uint64_t *count = client ? &client->arena->uncarried[which].count : &early[which];
+	atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+	dc_log(3, "not carried:", uncarried_names[which]);
+}
+
+/*
+ * Calls of this thread that are still on the list although a new one begins: interrupted by the signal handler that we are in, or left by its longjmp. The latter have frames
+ * deeper than ours on the same stack; their slots are given back once answered.
+ */
+static void reap_abandoned(uintptr_t frame) {
+	stack_t alternate;
+	if (dc_raw6(SYS_sigaltstack, 0, (long)&alternate, 0, 0, 0, 0) < 0 || (alternate.ss_flags & SS_ONSTACK)) return;
+	unsigned kept = 0, listed = thread.depth < NESTED ? thread.depth : NESTED;
+	for (unsigned i = 0; i < listed; i++) {
+		struct dc_client *client = thread.call[i].client;
+		unsigned slot = thread.call[i].slot;
+		bool live = thread.call[i].frame > frame;
+		if (!live && client->arena && DC_ANSWER_STATE(atomic_load(&dc_client_slot(client, slot)->answer)) == DC_ANSWER_DONE) {
+			dc_client_release(client, slot);
+			continue;
+		}
+		thread.call[kept++] = thread.call[i];
+	}
+	thread.depth -= listed - kept;
+}
+
+void dc_call_begin(struct dc_call *call, struct dc_client *client, enum dc_operation operation, uint32_t instance, uint64_t handle) {
+	uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
+	if (__builtin_expect(thread.depth != 0, 0)) reap_abandoned(frame);
+	call->client = client;
+	call->index = dc_client_acquire(client, thread.hint);
+	thread.hint = (int)call->index;
+	if (thread.depth < NESTED) {
+		thread.call[thread.depth].client = client;
+		thread.call[thread.depth].slot = call->index;
+		thread.call[thread.depth].frame = frame;
+	}
+	thread.depth++;
+	struct dc_slot *slot = call->slot = dc_client_slot(client, call->index);
+	call->buffer = dc_client_buffer(client, call->index);
+	slot->operation = (uint16_t)operation;
+	slot->flags = 0;
+	slot->instance = instance;
+	slot->handle = handle;
+	slot->offset = 0;
+	slot->length = 0;
+	slot->path_length = 0;
+	slot->path2_length = 0;
+	slot->mode = 0;
+	slot->mask = 0;
+	slot->handle2 = 0;
+}
+
+int64_t dc_call_send(struct dc_call *call) {
+	int64_t result = dc_client_call(call->client, call->index);
+	/* A failed service may answer anything; an application must not see what is no errno. */
+	return result < -4095 && result != DC_RESULT_LEAVES && result != DC_RESULT_KERNEL ? -EIO : result;
+}
+
+void dc_call_end(struct dc_call *call) {
+	if (thread.depth) thread.depth--;
+	dc_client_release(call->client, call->index);
+}
+
+void dc_stop_carrying(void) {
+	if (!dc_active) return;
+	dc_share_table(DC_SHARE_ALL);
+	dc_table_drop_all(true);
+	dc_cwd_drop(true);
+	dc_active = false;
+}

@@ -1,0 +1,218 @@
+/*
+ * table.c - descriptors and the open file descriptions behind them.
+ *
+ * A number is looked up with one load. The description is then referenced and the number looked up again, so that a close and a new open in another thread can never make a call go to
+ * the wrong file: descriptions live in memory that is only ever reused for descriptions. Lock-free, so that signal handlers and forked children of threaded processes can use it.
+ */
+#include "internal.h"
+
+#include <sys/mman.h>
+
+#include "queue.h"
+
+#define CHUNK 128u
+#define CHUNKS 1024u
+#define WAITERS 0x80000000u
+
+_Atomic(struct dc_file *) dc_table[DC_FD_MAX];
+uint8_t dc_known[DC_FD_MAX];
+_Atomic int dc_table_high = -1;
+int dc_inherited_high = -1;
+
+static _Atomic(struct dc_file *) chunks[CHUNKS];
+static _Atomic uint32_t fresh;                /* descriptions never used yet begin here */
+static _Atomic uint64_t free_list;            /* {count:32, index + 1:32} */
+
+static struct dc_file *by_index(uint32_t index) {
+	_Atomic(struct dc_file *) *place = &chunks[index / CHUNK];
+	struct dc_file *chunk = atomic_load_explicit(place, memory_order_acquire);
+	if (!chunk) {
+		long address = dc_raw6(SYS_mmap, 0, CHUNK * sizeof *chunk, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (address < 0 && address > -4096) return NULL;
+		if (atomic_compare_exchange_strong(place, &chunk, (struct dc_file *)address)) chunk = (struct dc_file *)address;
+		else dc_raw6(SYS_munmap, address, CHUNK * sizeof *chunk, 0, 0, 0, 0);
+	}
+	return &chunk[index % CHUNK];
+}
+
+struct dc_file *dc_file_new(void) {
+	struct dc_file *file;
+	uint64_t head = atomic_load_explicit(&free_list, memory_order_acquire);
+	while ((uint32_t)head) {
+		file = by_index((uint32_t)head - 1);
+		uint32_t next = *(volatile uint32_t *)&file->next_free;
+		if (atomic_compare_exchange_weak_explicit(&free_list, &head, ((head >> 32) + 1) << 32 | next, memory_order_acq_rel, memory_order_acquire)) goto found;
+	}
+	uint32_t index = atomic_fetch_add(&fresh, 1);
+	if (index >= CHUNK * CHUNKS) {
+		atomic_store(&fresh, CHUNK * CHUNKS);
+		return NULL;
+	}
+	file = by_index(index);
+	if (!file) return NULL;
+	file->index = index;
+found:
+	file->client = NULL;
+	file->handle = 0;
+	atomic_store_explicit(&file->lock, 0, memory_order_relaxed);
+	atomic_store_explicit(&file->offset, 0, memory_order_relaxed);
+	atomic_store_explicit(&file->kernel, false, memory_order_relaxed);
+	atomic_store_explicit(&file->shared, false, memory_order_relaxed);
+	atomic_store_explicit(&file->forked, false, memory_order_relaxed);
+	atomic_store_explicit(&file->append, false, memory_order_relaxed);
+	file->directory = false;
+	file->hint_length = 0;
+	atomic_store_explicit(&file->references, 1, memory_order_release);
+	return file;
+}
+
+void dc_file_reference(struct dc_file *file) {
+	atomic_fetch_add_explicit(&file->references, 1, memory_order_relaxed);
+}
+
+static void finish(struct dc_file *file) {
+	if (file->handle) {
+		struct dc_call call;
+		dc_call_begin(&call, file->client, DC_OP_CLOSE, file->instance, file->handle);
+		dc_call_send(&call);
+		dc_call_end(&call);
+		file->handle = 0;
+	}
+	uint64_t head = atomic_load_explicit(&free_list, memory_order_relaxed);
+	do file->next_free = (uint32_t)head;
+	while (!atomic_compare_exchange_weak_explicit(&free_list, &head, ((head >> 32) + 1) << 32 | (file->index + 1), memory_order_acq_rel, memory_order_relaxed));
+}
+
+void dc_file_put(struct dc_file *file) {
+	if (file && atomic_fetch_sub_explicit(&file->references, 1, memory_order_acq_rel) == 1) finish(file);
+}
+
+static bool reference_live(struct dc_file *file) {
+	uint64_t references = atomic_load_explicit(&file->references, memory_order_relaxed);
+	while (references)
+		if (atomic_compare_exchange_weak_explicit(&file->references, &references, references + 1, memory_order_acq_rel, memory_order_relaxed)) return true;
+	return false;
+}
+
+struct dc_file *dc_file_find(int fd) {
+	if ((unsigned)fd >= DC_FD_MAX) return NULL;
+	for (;;) {
+		struct dc_file *file = atomic_load_explicit(&dc_table[fd], memory_order_acquire);
+		if (!file) return NULL;
+		if (__builtin_expect(!dc_session_if_ready(), 0)) {
+			dc_forked_child(); /* not by our fork(): what the table holds is the parent's */
+			return NULL;
+		}
+		if (!reference_live(file)) continue;
+		if (atomic_load_explicit(&dc_table[fd], memory_order_acquire) == file) return file;
+		dc_file_put(file);
+	}
+}
+
+static void raise_high(int fd) {
+	int high = atomic_load_explicit(&dc_table_high, memory_order_relaxed);
+	while (fd > high && !atomic_compare_exchange_weak(&dc_table_high, &high, fd)) continue;
+}
+
+void dc_table_set(int fd, struct dc_file *file) {
+	dc_known[fd] = 0;
+	if (file) raise_high(fd);
+	dc_file_put(atomic_exchange_explicit(&dc_table[fd], file, memory_order_acq_rel));
+}
+
+/* The kernel gave out a number that we thought in use: it was closed behind our back. */
+void dc_table_forget(int fd) {
+	if ((unsigned)fd < DC_FD_MAX) dc_table_set(fd, NULL);
+}
+
+/* close_handles false: in a forked child, where the handles are the parent's. */
+void dc_table_drop_all(bool close_handles) {
+	for (int fd = 0; fd <= atomic_load(&dc_table_high); fd++) {
+		struct dc_file *file = atomic_load(&dc_table[fd]);
+		if (!file) continue;
+		if (!close_handles && !atomic_load(&file->kernel)) dc_upgrade(file); /* the parent had no time to: while it lives its handle can be opened */
+		file = atomic_exchange(&dc_table[fd], NULL);
+		dc_known[fd] = close_handles ? 0 : DC_KNOWN_PARENTS;
+		if (!close_handles) dc_inherited_high = fd;
+		if (!file) continue;
+		if (!close_handles) file->handle = 0;
+		dc_file_put(file);
+	}
+	atomic_store(&dc_table_high, -1);
+}
+
+/* An inherited or received descriptor. The kernel door's descriptors are recognised by their device; a placeholder (O_PATH) never is one. */
+struct dc_file *dc_file_adopt(int fd) {
+	if (fd < 0 || fd >= DC_FD_MAX) return NULL;
+	struct stat st;
+	struct dc_place place;
+	if (k_stat(fd, "", &st, AT_EMPTY_PATH) < 0) return NULL;
+	if (!dc_mounts_device(st.st_dev, &place)) {
+		dc_known[fd] = DC_KNOWN_NOT;
+		return NULL;
+	}
+	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return NULL;
+	struct dc_client *client = dc_session_was_attached() ? dc_session() : dc_session_if_ready();
+	if (!client) return NULL;
+	long flags = k_fcntl(fd, F_GETFL, 0);
+	if (flags < 0 || (flags & O_PATH)) return NULL;
+	struct dc_file *file = dc_file_new();
+	if (!file) return NULL;
+	struct dc_call call;
+	dc_call_begin(&call, client, DC_OP_ADOPT, place.instance, 0);
+	call.slot->argument[0] = st.st_ino;
+	call.slot->mask = (uint32_t)flags;
+	int64_t result = dc_call_send(&call);
+	if (result == 0) file->handle = call.slot->value[0];
+	dc_call_end(&call);
+	if (result != 0) {
+		dc_uncarried(DC_UNCARRIED_stale);
+		dc_known[fd] = DC_KNOWN_NOT;
+		dc_file_put(file);
+		return NULL;
+	}
+	file->client = client;
+	file->instance = place.instance;
+	file->entry = place.entry;
+	file->device = st.st_dev;
+	file->ino = st.st_ino;
+	file->flags = (int)flags;
+	file->directory = S_ISDIR(st.st_mode);
+	atomic_store(&file->kernel, true);
+	atomic_store(&file->shared, true);
+	struct dc_file *none = NULL;
+	raise_high(fd);
+	if (atomic_compare_exchange_strong(&dc_table[fd], &none, file)) return dc_file_find(fd);
+	dc_file_put(file);
+	return dc_file_find(fd);
+}
+
+/*
+ * The number that a carried open answers: an O_PATH descriptor of the mount point, which keeps the mount busy and on which an un-hooked read or write fails. For directories an O_PATH
+ * descriptor of the mount table: an un-hooked openat or fchdir on the mount point would reach a wrong place, here it fails.
+ */
+int dc_placeholder(const struct dc_file *file, bool cloexec) {
+	char path[1024];
+	if (file->directory) strcat(strcpy(path, dc_pool_dir), "/mounts");
+	else if (!dc_mounts_point(file->instance, file->entry, path)) return -EIO;
+	return k_open(AT_FDCWD, path, O_PATH | (cloexec ? O_CLOEXEC : 0));
+}
+
+bool dc_file_lock(struct dc_file *file) {
+	uint32_t self = dc_tid(), seen = 0;
+	if (atomic_compare_exchange_strong_explicit(&file->lock, &seen, self, memory_order_acquire, memory_order_relaxed)) return true;
+	for (;;) {
+		if ((seen & ~WAITERS) == self) return false; /* a signal handler inside our own call */
+		if (seen == 0) {
+			if (atomic_compare_exchange_weak(&file->lock, &seen, self | WAITERS)) return true;
+			continue;
+		}
+		if (!(seen & WAITERS) && !atomic_compare_exchange_weak(&file->lock, &seen, seen | WAITERS)) continue;
+		dc_futex_wait(&file->lock, seen | WAITERS, 0);
+		seen = atomic_load(&file->lock);
+	}
+}
+
+void dc_file_unlock(struct dc_file *file, bool locked) {
+	if (locked && (atomic_exchange_explicit(&file->lock, 0, memory_order_release) & WAITERS)) dc_futex_wake(&file->lock, 1);
+}

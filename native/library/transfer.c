@@ -1,0 +1,111 @@
+/*
+ * transfer.c - reads and writes of carried descriptions, in pieces of one buffer.
+ *
+ * The offset of a description that this process alone has is kept here, under the description's lock as POSIX wants (two reads of one description never get the same bytes). Writes
+ * longer than a buffer (1 MiB) to an O_APPEND description are several appends.
+ */
+#include "internal.h"
+
+#include <limits.h>
+
+#define TRANSFER_MAX 0x7ffff000 /* as Linux */
+
+/* Walks a scatter list. */
+struct cursor {
+	const struct iovec *iov;
+	int left;
+	size_t used; /* of iov[0] */
+};
+
+static size_t copy_piece(struct cursor *cursor, unsigned char *buffer, size_t size, bool write) {
+	size_t done = 0;
+	while (done < size && cursor->left) {
+		size_t part = cursor->iov->iov_len - cursor->used;
+		if (part > size - done) part = size - done;
+		unsigned char *user = (unsigned char *)cursor->iov->iov_base + cursor->used;
+		if (part) memcpy(write ? buffer + done : user, write ? user : buffer + done, part);
+		done += part;
+		cursor->used += part;
+		if (cursor->used == cursor->iov->iov_len) {
+			cursor->iov++;
+			cursor->left--;
+			cursor->used = 0;
+		}
+	}
+	return done;
+}
+
+static int64_t read_piece(struct dc_file *file, struct cursor *cursor, size_t size, off_t offset) {
+	struct dc_call call;
+	dc_call_begin(&call, file->client, DC_OP_READ, file->instance, file->handle);
+	call.slot->offset = (uint64_t)offset;
+	call.slot->length = size;
+	int64_t result = dc_call_send(&call);
+	if (result > (int64_t)size) result = -EIO;
+	if (result > 0) copy_piece(cursor, call.buffer, (size_t)result, false);
+	dc_call_end(&call);
+	return result;
+}
+
+static int64_t write_piece(struct dc_file *file, struct cursor *cursor, size_t size, off_t offset, int rwf, off_t *end) {
+	struct dc_call call;
+	dc_call_begin(&call, file->client, DC_OP_WRITE, file->instance, file->handle);
+	call.slot->offset = (uint64_t)offset;
+	call.slot->length = copy_piece(cursor, call.buffer, size, true);
+	call.slot->mask = (uint32_t)rwf;
+	int64_t result = dc_call_send(&call);
+	if (result > (int64_t)size) result = -EIO;
+	*end = result > 0 ? (off_t)call.slot->value[0] : offset;
+	dc_call_end(&call);
+	return result;
+}
+
+/* From `offset` on; answers the bytes done, and where the last write ended. */
+static int64_t pieces(struct dc_file *file, bool write, const struct iovec *iov, int count, size_t total, off_t offset, int rwf, off_t *end) {
+	struct cursor cursor = {.iov = iov, .left = count};
+	size_t done = 0;
+	*end = offset;
+	do {
+		size_t size = total - done < DC_BUFFER_SIZE ? total - done : DC_BUFFER_SIZE;
+		int64_t result = write ? write_piece(file, &cursor, size, offset + (off_t)done, rwf, end) : read_piece(file, &cursor, size, offset + (off_t)done);
+		if (result < 0) return done ? (int64_t)done : result == -ESTALE ? -EIO : result;
+		done += (size_t)result;
+		if ((size_t)result < size) break;
+	} while (done < total);
+	if (!write) *end = offset + (off_t)done;
+	return (int64_t)done;
+}
+
+static int check(struct dc_file *file, bool write, const struct iovec *iov, int count, size_t *total) {
+	int mode = file->flags & O_ACCMODE;
+	if (file->flags & O_PATH || mode == (write ? O_RDONLY : O_WRONLY)) return -EBADF;
+	if (count < 0 || count > IOV_MAX) return -EINVAL;
+	*total = 0;
+	for (int i = 0; i < count; i++) {
+		if (iov[i].iov_len > SSIZE_MAX || *total + iov[i].iov_len > SSIZE_MAX) return -EINVAL;
+		*total += iov[i].iov_len;
+	}
+	if (*total > TRANSFER_MAX) *total = TRANSFER_MAX;
+	if (file->directory) return -EISDIR;
+	return 0;
+}
+
+static ssize_t sequential(struct dc_file *file, bool write, const struct iovec *iov, int count, size_t total, int rwf) {
+	bool locked = dc_file_lock(file);
+	off_t end, offset = atomic_load_explicit(&file->offset, memory_order_relaxed);
+	int64_t result = pieces(file, write, iov, count, total, offset, rwf, &end);
+	if (result > 0) atomic_store_explicit(&file->offset, end, memory_order_relaxed);
+	dc_file_unlock(file, locked);
+	return result;
+}
+
+ssize_t dc_transfer(struct dc_file *file, bool write, const struct iovec *iov, int count, off_t offset, int rwf) {
+	size_t total;
+	int error = check(file, write, iov, count, &total);
+	if (error) return error;
+	if (write && total == 0) return 0;
+	if (write && atomic_load_explicit(&file->append, memory_order_relaxed)) rwf |= RWF_APPEND;
+	if (offset == -1) return sequential(file, write, iov, count, total, rwf);
+	off_t end;
+	return pieces(file, write, iov, count, total, offset, rwf, &end);
+}

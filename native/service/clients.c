@@ -1,0 +1,247 @@
+#include "clients.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define GONE (UINT64_C(1) << 63)
+
+static _Atomic(struct dc_client_record *) table[DC_CLIENTS_MAX];
+/* Records are never freed, only reused: a worker may have loaded an address and be about to look at `users`. */
+static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct dc_client_record *free_records;
+static void (*on_gone)(uint32_t index, uint32_t generation);
+static _Atomic uint64_t attached, attached_total;
+static uint64_t epoch;
+
+/* What dead clients had left to the kernel door: name -> count. */
+static pthread_mutex_t uncarried_lock = PTHREAD_MUTEX_INITIALIZER;
+static json_t *uncarried_dead;
+
+uint64_t dc_epoch(void) {
+	return epoch;
+}
+void dc_epoch_set(uint64_t value) {
+	epoch = value;
+}
+void dc_clients_on_gone(void (*gone)(uint32_t index, uint32_t generation)) {
+	on_gone = gone;
+}
+
+/* The command's name for people, from /proc: a process may be gone already. */
+static void read_command(struct dc_client_record *client) {
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)client->pid);
+	FILE *file = fopen(path, "re");
+	if (file && fgets(client->command, sizeof client->command, file)) client->command[strcspn(client->command, "\n")] = 0;
+	if (file) fclose(file);
+}
+
+static struct dc_client_record *take_record(void) {
+	pthread_mutex_lock(&free_lock);
+	struct dc_client_record *client = free_records;
+	if (client) free_records = client->next_free;
+	pthread_mutex_unlock(&free_lock);
+	if (client) return client;
+	client = calloc(1, sizeof *client);
+	if (client) {
+		pthread_mutex_init(&client->lock, NULL);
+		atomic_store(&client->users, GONE);
+	}
+	return client;
+}
+
+int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const struct dc_cred *cred, int arena_fd) {
+	if (index >= DC_CLIENTS_MAX || atomic_load(&table[index])) return -EEXIST;
+	struct dc_arena *arena = mmap(NULL, DC_ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, arena_fd, 0);
+	if (arena == MAP_FAILED) return -errno;
+	struct dc_client_record *client = take_record();
+	if (!client) {
+		munmap(arena, DC_ARENA_SIZE);
+		return -ENOMEM;
+	}
+	client->arena = arena;
+	client->index = index;
+	client->generation = generation;
+	client->pid = pid;
+	client->cred = *cred;
+	client->handles = NULL;
+	for (unsigned i = 0; i < DC_SLOTS_MAX; i++) atomic_store(&client->done[i], 0);
+	read_command(client);
+	atomic_store(&client->torn_down, false);
+	atomic_fetch_and_explicit(&client->users, ~GONE, memory_order_acq_rel);
+	atomic_fetch_add(&attached, 1);
+	atomic_fetch_add(&attached_total, 1);
+	atomic_store_explicit(&table[index], client, memory_order_release);
+	return 0;
+}
+
+static void fold_uncarried(json_t *into, struct dc_arena *arena) {
+	for (unsigned i = 0; i < DC_UNCARRIED_MAX; i++) {
+		uint64_t count = atomic_load_explicit(&arena->uncarried[i].count, memory_order_relaxed);
+		if (!count) continue;
+		char name[DC_UNCARRIED_NAME + 1] = {0};
+		memcpy(name, arena->uncarried[i].name, DC_UNCARRIED_NAME);
+		for (char *c = name; *c; c++)
+			if (*c < 33 || *c > 126) *c = '?'; /* a client's text: printable or nothing */
+		if (!name[0]) continue;
+		json_int_t before = json_integer_value(json_object_get(into, name));
+		json_object_set_new(into, name, json_integer(before + (json_int_t)(count & 0xffffffffffffu)));
+	}
+}
+
+/* The last user has left a client that is gone. */
+static void tear_down(struct dc_client_record *client) {
+	while (client->handles) {
+		int error;
+		uint64_t number = (epoch & 0xffff) << 48 | (atomic_load(&client->handles->state) >> 32 & 0xffffff) << 24 | client->handles->index;
+		struct dc_handle *handle = dc_handle_get(client, number, &error);
+		if (!handle) break;
+		dc_handle_close(handle);
+		dc_handle_put(handle);
+	}
+	pthread_mutex_lock(&uncarried_lock);
+	if (!uncarried_dead) uncarried_dead = json_object();
+	fold_uncarried(uncarried_dead, client->arena);
+	pthread_mutex_unlock(&uncarried_lock);
+	munmap(client->arena, DC_ARENA_SIZE);
+	atomic_store(&table[client->index], NULL);
+	atomic_fetch_sub(&attached, 1);
+	if (on_gone) on_gone(client->index, client->generation);
+	pthread_mutex_lock(&free_lock);
+	client->next_free = free_records;
+	free_records = client;
+	pthread_mutex_unlock(&free_lock);
+}
+
+/* The end of a call. Only one of those who see nobody else left tears down: a late client_get may come and go meanwhile. */
+static void client_put(struct dc_client_record *client) {
+	if (atomic_fetch_sub_explicit(&client->users, 1, memory_order_acq_rel) == (GONE | 1) && !atomic_exchange(&client->torn_down, true)) tear_down(client);
+}
+
+static struct dc_client_record *client_get(uint32_t index, uint32_t generation) {
+	if (index >= DC_CLIENTS_MAX) return NULL;
+	struct dc_client_record *client = atomic_load_explicit(&table[index], memory_order_acquire);
+	if (!client) return NULL;
+	uint64_t before = atomic_fetch_add_explicit(&client->users, 1, memory_order_acq_rel);
+	if (!(before & GONE) && (client->generation & 0x3ff) == (generation & 0x3ff)) return client;
+	client_put(client);
+	return NULL;
+}
+
+void dc_clients_remove(uint32_t index, uint32_t generation) {
+	struct dc_client_record *client = client_get(index, generation);
+	if (!client) return;
+	atomic_fetch_or_explicit(&client->users, GONE, memory_order_acq_rel);
+	client_put(client);
+	dc_workers_kick();
+}
+
+static void answer(struct dc_client_record *client, unsigned index, uint32_t sequence, int64_t result) {
+	struct dc_slot *slot = &client->arena->slot[index];
+	slot->result = result;
+	uint32_t before = atomic_exchange_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_DONE), memory_order_acq_rel);
+	if (DC_ANSWER_STATE(before) == DC_ANSWER_WAITING) dc_futex_wake(&slot->answer, 1);
+}
+
+/* Copies the request once; everything after looks at the copy only. */
+static void serve_slot(struct dc_worker *worker, struct dc_client_record *client, unsigned index) {
+	struct dc_slot *slot = &client->arena->slot[index];
+	uint32_t word = atomic_load_explicit(&slot->answer, memory_order_acquire);
+	uint32_t state = DC_ANSWER_STATE(word), sequence = DC_ANSWER_SEQUENCE(word);
+	if (state != DC_ANSWER_PENDING && state != DC_ANSWER_WAITING) return;
+	uint32_t done = atomic_load_explicit(&client->done[index], memory_order_relaxed);
+	if (done == sequence + 1 || !atomic_compare_exchange_strong(&client->done[index], &done, sequence + 1)) return; /* a duplicate: somebody has it */
+	slot->taken = (uint32_t)epoch;
+	struct dc_slot copy;
+	memcpy(&copy, slot, sizeof copy);
+	__asm__ volatile("" ::: "memory");
+	if (worker) worker->sender_cpu = copy.cpu;
+	struct dc_context context = {.cred = &client->cred, .pid = client->pid, .worker = worker};
+	struct dc_request request = {.operation = copy.operation, .flags = copy.flags, .handle = copy.handle, .offset = copy.offset, .length = copy.length,
+		.handle2 = copy.handle2, .path_length = copy.path_length, .path2_length = copy.path2_length, .mode = copy.mode, .mask = copy.mask, .client = client,
+		.context = &context, .buffer = dc_arena_buffer(client->arena, index), .slot = slot};
+	memcpy(request.argument, copy.argument, sizeof request.argument);
+	int64_t result = 0;
+	if (copy.operation != DC_OP_NULL) {
+		request.instance = dc_instances_get(copy.instance);
+		result = request.instance ? dc_operation_execute(&request) : -ESTALE;
+		if (request.instance) dc_instances_put(request.instance);
+	}
+	answer(client, index, sequence, result);
+}
+
+void dc_clients_serve(struct dc_worker *worker, uint32_t item) {
+	struct dc_client_record *client = client_get(DC_ITEM_CLIENT(item), DC_ITEM_GENERATION(item));
+	if (!client) return;
+	serve_slot(worker, client, DC_ITEM_SLOT(item));
+	client_put(client);
+}
+
+static void recover_slot(struct dc_client_record *client, unsigned index) {
+	struct dc_slot *slot = &client->arena->slot[index];
+	uint32_t word = atomic_load_explicit(&slot->answer, memory_order_acquire), state = DC_ANSWER_STATE(word), sequence = DC_ANSWER_SEQUENCE(word);
+	if (state != DC_ANSWER_PENDING && state != DC_ANSWER_WAITING) return;
+	if (slot->taken == 0) {
+		serve_slot(NULL, client, index);
+		return;
+	}
+	uint32_t done = atomic_load(&client->done[index]);
+	if (done != sequence + 1 && atomic_compare_exchange_strong(&client->done[index], &done, sequence + 1))
+		answer(client, index, sequence, -EIO); /* done or not: only the dead service knows */
+}
+
+void dc_clients_recover(void) {
+	for (uint32_t i = 0; i < DC_CLIENTS_MAX; i++) {
+		struct dc_client_record *record = atomic_load_explicit(&table[i], memory_order_acquire);
+		struct dc_client_record *client = record ? client_get(i, record->generation) : NULL;
+		if (!client) continue;
+		for (unsigned slot = 0; slot < DC_ARENA_SLOTS; slot++) recover_slot(client, slot);
+		client_put(client);
+	}
+}
+
+json_t *dc_clients_json(void) {
+	json_t *list = json_array(), *uncarried = json_object();
+	pthread_mutex_lock(&uncarried_lock);
+	if (uncarried_dead) json_object_update(uncarried, uncarried_dead);
+	pthread_mutex_unlock(&uncarried_lock);
+	for (uint32_t i = 0; i < DC_CLIENTS_MAX; i++) {
+		struct dc_client_record *record = atomic_load_explicit(&table[i], memory_order_acquire);
+		if (!record) continue;
+		struct dc_client_record *client = client_get(i, record->generation);
+		if (!client) continue;
+		read_command(client);
+		fold_uncarried(uncarried, client->arena);
+		json_t *command = json_string(client->command);
+		json_array_append_new(list, json_pack("{s:i,s:i,s:o}", "id", (int)i, "pid", (int)client->pid, "command", command ? command : json_string("?")));
+		client_put(client);
+	}
+	return json_pack("{s:I,s:I,s:o,s:o}", "attached", (json_int_t)atomic_load(&attached), "attachedTotal", (json_int_t)atomic_load(&attached_total), "uncarried",
+		uncarried, "list", list);
+}
+
+void dc_clients_drop_instance(struct dc_instance *instance) {
+	for (uint32_t i = 0; i < DC_CLIENTS_MAX; i++) {
+		struct dc_client_record *record = atomic_load_explicit(&table[i], memory_order_acquire);
+		struct dc_client_record *client = record ? client_get(i, record->generation) : NULL;
+		if (!client) continue;
+		for (;;) {
+			pthread_mutex_lock(&client->lock);
+			struct dc_handle *found = client->handles;
+			while (found && found->instance != instance) found = found->next;
+			uint64_t number = found ? (epoch & 0xffff) << 48 | (atomic_load(&found->state) >> 32 & 0xffffff) << 24 | found->index : 0;
+			pthread_mutex_unlock(&client->lock);
+			int error;
+			struct dc_handle *handle = number ? dc_handle_get(client, number, &error) : NULL;
+			if (!handle) break;
+			dc_handle_close(handle);
+			dc_handle_put(handle);
+		}
+		client_put(client);
+	}
+}

@@ -1,0 +1,13 @@
+/*
+ * control.h - the service's control socket (docs/contract.md §4): a thread of its own, so that it answers whatever the load.
+ */
+#ifndef DICICLO_SERVICE_CONTROL_H
+#define DICICLO_SERVICE_CONTROL_H
+
+struct dc_modules;
+
+/* Listens at `path` (replacing a stale socket). 0, or -errno. */
+int dc_control_start(const char *path, struct dc_modules *modules);
+void dc_control_stop(void);
+
+#endif

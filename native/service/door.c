@@ -1,0 +1,397 @@
+/*
+ * door.c - the kernel door: a FUSE session on the same instance, and the same nodes, as the library.
+ *
+ * pool-init owns the mount and the descriptor's origin; a service that starts anew gets a duplicate and the INIT request that the kernel sent once. libfuse insists on an INIT of its own,
+ * so the saved one is fed to it first. Its answer is written every time: the kernel takes the first and refuses the others with ENOENT, which is how a restart is noticed.
+ * After a restart the kernel is told to distrust all names (protocol 7.44) and to send again what it was waiting for (7.40), before the first request is read.
+ *
+ * Threads: one waits for requests; when it gets one and nobody else waits, it starts another, up to threads_max. More than IDLE_MAX waiting ones end. Waiting is a blocking read.
+ */
+#include "door_internal.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "door_ledger.h"
+
+#define IDLE_MAX 2
+#define STACK_SIZE (256u << 10)
+#define TRIM_AFTER_MS 1000
+#define SMALL_REQUEST (16u << 10)
+
+struct door_thread {
+	struct dc_door *door;
+	struct door_thread *next;
+	pthread_t id;
+	unsigned char *buffer; /* header page and a transfer */
+	bool dirty;            /* the buffer's pages are worth giving back */
+};
+
+_Thread_local struct door_request door_current;
+
+void door_log(const struct dc_door *door, int priority, const char *format, ...) {
+	char text[512];
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(text, sizeof text, format, arguments);
+	va_end(arguments);
+	const struct dc_host *host = door->root->host;
+	if (host && host->log) host->log(host, priority, "kernel door of %s: %s", door->instance->name, text);
+}
+
+/* ---- INIT ----------------------------------------------------------------------------------------------------------------- */
+static void want(struct fuse_conn_info *conn, unsigned capability, bool on) {
+	if (on && (conn->capable & capability)) conn->want |= capability;
+	if (!on) conn->want &= ~capability;
+}
+
+static void door_init(void *userdata, struct fuse_conn_info *conn) {
+	struct dc_door *door = userdata;
+	conn->max_write = DOOR_TRANSFER_MAX;
+	conn->max_readahead = DOOR_TRANSFER_MAX;
+	conn->max_background = 64;
+	conn->congestion_threshold = 48;
+	want(conn, FUSE_CAP_ATOMIC_O_TRUNC, false);  /* truncation comes as SETATTR, so that open needs no request */
+	want(conn, FUSE_CAP_WRITEBACK_CACHE, false); /* the service is the only truth */
+	want(conn, FUSE_CAP_POSIX_LOCKS, false);     /* locks stay in the kernel: they hold between all processes of this machine */
+	want(conn, FUSE_CAP_FLOCK_LOCKS, false);
+	want(conn, FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE, false); /* data go to and from memory: a pipe would be one copy more */
+	want(conn, FUSE_CAP_AUTO_INVAL_DATA, false); /* pages go when we say so, not when a time changed */
+	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA, true);
+	want(conn, FUSE_CAP_ASYNC_READ, true);
+	want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
+	want(conn, FUSE_CAP_READDIRPLUS, door->cache);
+	want(conn, FUSE_CAP_READDIRPLUS_AUTO, door->cache);
+	want(conn, FUSE_CAP_CACHE_SYMLINKS, door->cache); /* a link's text never changes; a new link is a new node */
+	want(conn, FUSE_CAP_POSIX_ACL, true);
+	want(conn, FUSE_CAP_EXPORT_SUPPORT, true);
+	door->no_open = door->cache && (conn->capable & FUSE_CAP_NO_OPEN_SUPPORT);
+	door->no_opendir = door->cache && (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT);
+}
+
+const struct fuse_lowlevel_ops door_operations = {
+	.init = door_init, .lookup = door_lookup, .forget = door_forget, .forget_multi = door_forget_multi, .getattr = door_getattr, .setattr = door_setattr,
+	.readlink = door_readlink, .mknod = door_mknod, .mkdir = door_mkdir, .unlink = door_unlink, .rmdir = door_rmdir, .symlink = door_symlink, .rename = door_rename,
+	.link = door_link, .create = door_create, .open = door_open, .read = door_read, .write = door_write, .flush = door_flush, .release = door_release, .fsync = door_fsync,
+	.opendir = door_opendir, .readdir = door_readdir, .readdirplus = door_readdirplus, .releasedir = door_release, .fsyncdir = door_fsync, .statfs = door_statfs,
+	.setxattr = door_setxattr, .getxattr = door_getxattr, .listxattr = door_listxattr, .removexattr = door_removexattr, .fallocate = door_fallocate,
+	.copy_file_range = door_copy_file_range, .lseek = door_lseek,
+	/* access: the kernel checks by itself (default_permissions). Locks, ioctl, poll, bmap: the kernel's own answers to ENOSYS are the right ones. */
+};
+
+/* Flags that libfuse 3.14 has no word for. */
+static void patch_init_answer(struct dc_door *door, struct fuse_init_out *out) {
+	uint64_t flags = out->flags | (uint64_t)out->flags2 << 32;
+	flags |= door->kernel_flags & DOOR_INIT_HANDLE_KILLPRIV_V2; /* else the kernel asks for security.capability before every write */
+	if (!door->cache && (door->kernel_flags & FUSE_INIT_EXT)) flags |= door->kernel_flags & DOOR_INIT_DIRECT_IO_ALLOW_MMAP;
+	out->flags = (uint32_t)flags;
+	out->flags2 = (uint32_t)(flags >> 32);
+}
+
+static ssize_t device_write(int fd, struct iovec *iov, int count, void *userdata) {
+	struct dc_door *door = userdata;
+	struct fuse_out_header *header = iov[0].iov_base;
+	bool init = door->init_unique && header->unique == door->init_unique;
+	if (init && !header->error && count == 2 && iov[1].iov_len == sizeof(struct fuse_init_out)) patch_init_answer(door, iov[1].iov_base);
+	ssize_t written;
+	do written = writev(fd, iov, count);
+	while (written < 0 && errno == EINTR);
+	if (init) {
+		door->init_unique = 0;
+		if (written < 0 && errno == ENOENT) {
+			door->restarted = true;
+			return header->len;
+		}
+	}
+	return written;
+}
+
+static ssize_t device_read(int fd, void *buffer, size_t size, void *userdata) {
+	struct dc_door *door = userdata;
+	if (door->init_request) {
+		if (door->init_length > size) {
+			errno = EINVAL;
+			return -1;
+		}
+		memcpy(buffer, door->init_request, door->init_length);
+		door->init_request = NULL;
+		return (ssize_t)door->init_length;
+	}
+	return read(fd, buffer, size);
+}
+
+/* Feeds the saved INIT through libfuse, on the caller's thread. */
+static int serve_init(struct dc_door *door, const struct dc_door_options *options, struct dc_error *error) {
+	struct fuse_in_header header;
+	struct fuse_init_in init = {0};
+	size_t minimum = sizeof header + offsetof(struct fuse_init_in, flags2);
+	if (options->init_length < minimum || options->init_length > 4096) return dc_error_set(error, EINVAL, "the saved INIT request has %zu bytes", options->init_length);
+	memcpy(&header, options->init_request, sizeof header);
+	size_t body = options->init_length - sizeof header;
+	memcpy(&init, options->init_request + sizeof header, body < sizeof init ? body : sizeof init);
+	if (header.opcode != FUSE_INIT || init.major != FUSE_KERNEL_VERSION || init.minor < 31)
+		return dc_error_set(error, EPROTO, "the kernel offers FUSE %u.%u (request %u), this door needs 7.31 or later", init.major, init.minor, header.opcode);
+	door->kernel_minor = init.minor;
+	door->kernel_flags = init.flags | (init.flags & FUSE_INIT_EXT ? (uint64_t)init.flags2 << 32 : 0);
+	/* Names that outlive us can be distrusted from 7.44 on; before, they must expire by themselves. */
+	door->timeout = !door->cache ? 0 : init.minor >= 44 ? DOOR_FOREVER : 1;
+	/* A whole struct for libfuse, whatever the kernel's length was. */
+	unsigned char whole[sizeof header + sizeof init];
+	memcpy(whole, &header, sizeof header);
+	memcpy(whole + sizeof header, &init, sizeof init);
+	door->init_request = whole;
+	door->init_length = sizeof whole;
+	door->init_unique = header.unique;
+	struct fuse_buf buffer = {0};
+	int length = fuse_session_receive_buf(door->session, &buffer);
+	if (length > 0) fuse_session_process_buf(door->session, &buffer);
+	free(buffer.mem);
+	door->init_request = NULL;
+	if (length <= 0 || fuse_session_exited(door->session)) return dc_error_set(error, EPROTO, "the FUSE handshake failed");
+	return 0;
+}
+
+/* Before the first request is read: what was asked of a predecessor must not be sent again once we have taken it. pool-init may have done so already; twice is no harm here. */
+static void take_over(struct dc_door *door) {
+	int epoch = door->kernel_minor >= 44 ? door_notify_bare(door, DOOR_NOTIFY_INC_EPOCH) : -EOPNOTSUPP;
+	int resend = door_notify_bare(door, DOOR_NOTIFY_RESEND);
+	door_log(door, LOG_NOTICE, "took over after a restart (names distrusted: %s; pending requests sent again: %s)", epoch ? strerror(-epoch) : "yes", resend ? strerror(-resend) : "yes");
+}
+
+/* ---- one request ---------------------------------------------------------------------------------------------------------- */
+static int counted_operation(const struct fuse_in_header *header) {
+	static const signed char table[] = {
+		[FUSE_LOOKUP] = DC_COUNTED_lookup + 1, [FUSE_GETATTR] = DC_COUNTED_getattr + 1, [FUSE_SETATTR] = DC_COUNTED_setattr + 1, [FUSE_READLINK] = DC_COUNTED_readlink + 1,
+		[FUSE_SYMLINK] = DC_COUNTED_symlink + 1, [FUSE_MKNOD] = DC_COUNTED_mknod + 1, [FUSE_MKDIR] = DC_COUNTED_mkdir + 1, [FUSE_UNLINK] = DC_COUNTED_unlink + 1,
+		[FUSE_RMDIR] = DC_COUNTED_rmdir + 1, [FUSE_RENAME] = DC_COUNTED_rename + 1, [FUSE_LINK] = DC_COUNTED_link + 1, [FUSE_OPEN] = DC_COUNTED_open + 1,
+		[FUSE_READ] = DC_COUNTED_read + 1, [FUSE_WRITE] = DC_COUNTED_write + 1, [FUSE_STATFS] = DC_COUNTED_statfs + 1, [FUSE_RELEASE] = DC_COUNTED_close + 1,
+		[FUSE_FSYNC] = DC_COUNTED_fsync + 1, [FUSE_SETXATTR] = DC_COUNTED_setxattr + 1, [FUSE_GETXATTR] = DC_COUNTED_getxattr + 1, [FUSE_LISTXATTR] = DC_COUNTED_listxattr + 1,
+		[FUSE_REMOVEXATTR] = DC_COUNTED_removexattr + 1, [FUSE_OPENDIR] = DC_COUNTED_opendir + 1, [FUSE_READDIR] = DC_COUNTED_readdir + 1, [FUSE_FSYNCDIR] = DC_COUNTED_fsync + 1,
+		[FUSE_ACCESS] = DC_COUNTED_access + 1, [FUSE_CREATE] = DC_COUNTED_create + 1, [FUSE_FALLOCATE] = DC_COUNTED_fallocate + 1, [FUSE_READDIRPLUS] = DC_COUNTED_readdir + 1,
+		[FUSE_RENAME2] = DC_COUNTED_rename + 1, [FUSE_LSEEK] = DC_COUNTED_seek + 1, [FUSE_COPY_FILE_RANGE] = DC_COUNTED_copy + 1, [DOOR_OPCODE_TMPFILE] = DC_COUNTED_create + 1,
+		[DOOR_OPCODE_STATX] = DC_COUNTED_getattr + 1,
+	};
+	return header->opcode < sizeof table ? table[header->opcode] - 1 : -1;
+}
+
+static void serve(struct door_thread *thread, struct fuse_buf *buffer) {
+	struct dc_door *door = thread->door;
+	const struct fuse_in_header *header = buffer->mem;
+	uint64_t start = dc_now_ns();
+	door_current = (struct door_request){
+		.door = door, .header = header, .scratch = thread->buffer + 4096, .resent = (header->unique & DOOR_UNIQUE_RESEND) != 0, .counted = counted_operation(header), .result = -ENOSYS};
+	if (header->opcode != DOOR_OPCODE_TMPFILE && header->opcode != DOOR_OPCODE_STATX) fuse_session_process_buf(door->session, buffer);
+	else if (!door_raw_request(door, header, buffer->size)) fuse_session_process_buf(door->session, buffer); /* libfuse answers ENOSYS */
+	if (door_current.counted >= 0) dc_count(door->instance, DC_DOOR_KERNEL, (enum dc_counted)door_current.counted, door_current.result, dc_now_ns() - start);
+}
+
+/* ---- threads -------------------------------------------------------------------------------------------------------------- */
+static void *thread_main(void *argument);
+
+static void interrupt_nothing(int signal_number) {
+	(void)signal_number;
+}
+/* Only ends a blocking read; SA_RESTART is not wanted. */
+static int kick_signal(void) {
+	return SIGRTMIN + 6;
+}
+static void install_kick(void) {
+	struct sigaction action = {.sa_handler = interrupt_nothing};
+	sigemptyset(&action.sa_mask);
+	sigaction(kick_signal(), &action, NULL);
+}
+
+static struct door_thread *thread_new(struct dc_door *door) {
+	struct door_thread *thread = calloc(1, sizeof *thread);
+	if (!thread) return NULL;
+	thread->door = door;
+	thread->buffer = mmap(NULL, DOOR_BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (thread->buffer != MAP_FAILED) return thread;
+	free(thread);
+	return NULL;
+}
+static void thread_free(struct door_thread *thread) {
+	munmap(thread->buffer, DOOR_BUFFER_SIZE);
+	free(thread);
+}
+
+static int thread_start(struct dc_door *door, bool beyond_limit) {
+	struct door_thread *thread = thread_new(door);
+	if (!thread) return -ENOMEM;
+	sigset_t block, old;
+	sigfillset(&block);
+	sigdelset(&block, kick_signal());
+	sigdelset(&block, SIGSEGV);
+	sigdelset(&block, SIGBUS);
+	pthread_attr_t attributes;
+	pthread_attr_init(&attributes);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attributes, STACK_SIZE);
+	int result = -EAGAIN;
+	pthread_mutex_lock(&door->lock);
+	if (!atomic_load(&door->stopping) && (beyond_limit || door->thread_count < door->threads_max)) {
+		pthread_sigmask(SIG_SETMASK, &block, &old);
+		result = -pthread_create(&thread->id, &attributes, thread_main, thread);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	if (!result) {
+		thread->next = door->threads;
+		door->threads = thread;
+		door->thread_count++;
+		atomic_fetch_add(&door->available, 1);
+	}
+	pthread_mutex_unlock(&door->lock);
+	pthread_attr_destroy(&attributes);
+	if (result) thread_free(thread);
+	return result;
+}
+
+static void thread_end(struct door_thread *thread) {
+	struct dc_door *door = thread->door;
+	pthread_mutex_lock(&door->lock);
+	struct door_thread **place = &door->threads;
+	while (*place != thread) place = &(*place)->next;
+	*place = thread->next;
+	munmap(thread->buffer, DOOR_BUFFER_SIZE);
+	free(thread);
+	door->thread_count--;
+	pthread_cond_signal(&door->gone);
+	pthread_mutex_unlock(&door->lock); /* the last touch of the door */
+}
+
+static void thread_taken(struct dc_door *door) {
+	if (atomic_fetch_sub(&door->available, 1) == 1) thread_start(door, false);
+}
+
+void door_step_aside(struct dc_door *door) {
+	/* This thread is busy already; only if none waits must one more be made, limit or not: the kernel may need it before it lets us go on. */
+	if (atomic_load(&door->available) <= 0 && thread_start(door, true)) door_log(door, LOG_WARNING, "no memory for one more thread");
+}
+
+/* True: go on waiting. */
+static bool thread_back(struct dc_door *door) {
+	int available = atomic_load(&door->available);
+	while (available < IDLE_MAX)
+		if (atomic_compare_exchange_weak(&door->available, &available, available + 1)) return true;
+	return false;
+}
+
+/* A large transfer has left its pages behind: give them back if no request comes for a while. */
+static void trim_if_idle(struct door_thread *thread) {
+	struct pollfd device = {.fd = thread->door->fd, .events = POLLIN};
+	if (poll(&device, 1, TRIM_AFTER_MS) == 0) {
+		madvise(thread->buffer, DOOR_BUFFER_SIZE, MADV_DONTNEED);
+		thread->dirty = false;
+	}
+}
+
+static bool is_forget(const struct fuse_buf *buffer) {
+	uint32_t opcode = ((const struct fuse_in_header *)buffer->mem)->opcode;
+	return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET;
+}
+
+static void *thread_main(void *argument) {
+	struct door_thread *thread = argument;
+	struct dc_door *door = thread->door;
+	bool waiting = true;
+	while (!atomic_load(&door->stopping)) {
+		struct fuse_buf buffer = {.mem = thread->buffer, .size = DOOR_BUFFER_SIZE};
+		if (thread->dirty) trim_if_idle(thread);
+		int length = fuse_session_receive_buf(door->session, &buffer);
+		if (length == -EINTR || length == -EAGAIN) continue;
+		if (length <= 0) break; /* unmounted, or stopping */
+		bool forget = is_forget(&buffer); /* a burst of these is no reason for more threads */
+		if (!forget) thread_taken(door);
+		serve(thread, &buffer);
+		if ((size_t)length > SMALL_REQUEST || door_current.result > (int64_t)SMALL_REQUEST) thread->dirty = true;
+		if (!forget && !(waiting = thread_back(door))) break;
+	}
+	if (waiting) atomic_fetch_sub(&door->available, 1);
+	thread_end(thread);
+	return NULL;
+}
+
+/* ---- start and stop ------------------------------------------------------------------------------------------------------- */
+static void door_free(struct dc_door *door) {
+	if (door->session) fuse_session_destroy(door->session); /* closes the descriptor, if it has it */
+	else if (door->fd >= 0) close(door->fd);
+	door_table_close(door);
+	door_ledger_close(door);
+	pthread_cond_destroy(&door->gone);
+	pthread_mutex_destroy(&door->lock);
+	free(door);
+}
+
+static int session_open(struct dc_door *door, struct dc_error *error) {
+	static char program[] = "diciclo-service";
+	char *argv[] = {program, NULL};
+	struct fuse_args arguments = FUSE_ARGS_INIT(1, argv);
+	static const struct fuse_custom_io io = {.writev = device_write, .read = device_read};
+	struct fuse_session *session = fuse_session_new(&arguments, &door_operations, sizeof door_operations, door);
+	fuse_opt_free_args(&arguments);
+	if (!session) return dc_error_set(error, ENOMEM, "libfuse made no session");
+	door->session = session;
+	if (fuse_session_custom_io(session, &io, door->fd)) return dc_error_set(error, EBADF, "libfuse refused the descriptor %d", door->fd);
+	return 0;
+}
+
+struct dc_door *dc_door_start(struct dc_instance *instance, const struct dc_door_options *options, struct dc_error *error) {
+	struct dc_door *door = calloc(1, sizeof *door);
+	if (!door) {
+		close(options->fuse_fd);
+		dc_error_set(error, ENOMEM, "no memory for a kernel door");
+		return NULL;
+	}
+	door->instance = instance;
+	door->root = instance->root;
+	door->fd = options->fuse_fd;
+	door->cache = options->cache;
+	door->threads_max = options->threads_max ? options->threads_max : 1;
+	pthread_mutex_init(&door->lock, NULL);
+	pthread_cond_init(&door->gone, NULL);
+	int result = door_table_open(door);
+	if (result) dc_error_set(error, -result, "no memory for the kernel door's table");
+	if (!result) result = session_open(door, error);
+	if (!result) result = serve_init(door, options, error);
+	if (result) {
+		door_free(door);
+		return NULL;
+	}
+	door_ledger_open(door);
+	if (door->restarted) take_over(door);
+	install_kick();
+	if ((result = thread_start(door, true))) {
+		dc_error_set(error, -result, "no thread for the kernel door");
+		door_free(door);
+		return NULL;
+	}
+	if (door->restarted) door_log(door, LOG_NOTICE, "had the kernel drop what it kept of %u nodes", door_ledger_invalidate(door));
+	return door;
+}
+
+void dc_door_stop(struct dc_door *door) {
+	if (!door) return;
+	atomic_store(&door->stopping, true);
+	fuse_session_exit(door->session);
+	pthread_mutex_lock(&door->lock);
+	while (door->thread_count) {
+		/* A kick that comes before its thread reads is lost, so kick until all are gone. */
+		for (struct door_thread *thread = door->threads; thread; thread = thread->next) pthread_kill(thread->id, kick_signal());
+		struct timespec until;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += 1000000;
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_nsec -= 1000000000;
+			until.tv_sec++;
+		}
+		pthread_cond_timedwait(&door->gone, &door->lock, &until);
+	}
+	pthread_mutex_unlock(&door->lock);
+	door_free(door);
+}

@@ -1,0 +1,14 @@
+/* door_ledger.h - node numbers that the kernel may hold, for whoever serves the connection next (door_ledger.c). */
+#ifndef DICICLO_SERVICE_DOOR_LEDGER_H
+#define DICICLO_SERVICE_DOOR_LEDGER_H
+
+#include "door_internal.h"
+
+void door_ledger_open(struct dc_door *door);
+void door_ledger_close(struct dc_door *door);
+/* Under the table's lock: `number` is in use at `index`, or nothing is (0). */
+void door_ledger_set(struct dc_door *door, uint32_t index, uint64_t number);
+/* Tells the kernel to drop pages and attributes of all nodes of earlier incarnations; how many. Threads must be serving: pages may be locked by requests that are sent again. */
+unsigned door_ledger_invalidate(struct dc_door *door);
+
+#endif

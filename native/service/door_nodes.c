@@ -1,0 +1,201 @@
+/*
+ * door_nodes.c - the kernel's node numbers.
+ *
+ * A number is {epoch:16, generation:20, index:28}; the root's is 1, as the protocol has it. The epoch is the service's incarnation: a number that an earlier one gave
+ * out is recognised and answered ESTALE, upon which the kernel looks the path up anew. The generation tells the uses of one place of the table apart.
+ *
+ * While the kernel asks about a number it holds a lookup count of it, so the way from number to node takes no lock. The counts themselves change under the table's lock.
+ * A node is dropped when the kernel has forgotten all of its lookups.
+ */
+#include <stdlib.h>
+
+#include "door_internal.h"
+#include "door_ledger.h"
+
+#define INDEX_BITS 28u
+#define GENERATION_MASK 0xfffffu
+
+static uint64_t number_of(const struct door_table *table, const struct door_entry *entry) {
+	return table->epoch << 48 | (uint64_t)entry->generation << INDEX_BITS | entry->index;
+}
+
+static uint32_t bucket_of(const struct door_table *table, uint64_t ino) {
+	return (uint32_t)((ino * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (table->bucket_count - 1);
+}
+
+/* The three below under the table's lock. */
+static void hash_insert(struct door_table *table, struct door_entry *entry, uint64_t ino) {
+	struct door_entry **bucket = &table->buckets[bucket_of(table, ino)];
+	entry->next = *bucket;
+	*bucket = entry;
+	table->count++;
+}
+
+static void hash_remove(struct door_table *table, struct door_entry *entry, uint64_t ino) {
+	struct door_entry **place = &table->buckets[bucket_of(table, ino)];
+	while (*place && *place != entry) place = &(*place)->next;
+	if (!*place) return;
+	*place = entry->next;
+	table->count--;
+}
+
+static void hash_grow(struct door_table *table) {
+	if (table->count < table->bucket_count || table->bucket_count >= 1u << 24) return;
+	uint32_t old_count = table->bucket_count;
+	struct door_entry **old = table->buckets, **buckets = calloc(old_count * 2, sizeof(*buckets));
+	if (!buckets) return; /* longer chains, nothing worse */
+	table->buckets = buckets;
+	table->bucket_count = old_count * 2;
+	table->count = 0;
+	for (uint32_t i = 0; i < old_count; i++)
+		for (struct door_entry *entry = old[i], *next; entry; entry = next) {
+			next = entry->next;
+			hash_insert(table, entry, atomic_load(&entry->node)->ino);
+		}
+	free(old);
+}
+
+/* Under the table's lock. */
+static struct door_entry *entry_allocate(struct door_table *table) {
+	if (!table->free) {
+		struct door_entry *chunk = table->chunk_count < DOOR_CHUNKS ? calloc(DOOR_CHUNK, sizeof *chunk) : NULL;
+		if (!chunk) return NULL;
+		for (uint32_t i = DOOR_CHUNK; i-- > 0;) {
+			chunk[i].index = table->chunk_count * DOOR_CHUNK + i;
+			chunk[i].next = table->free;
+			table->free = &chunk[i];
+		}
+		atomic_store_explicit(&table->chunks[table->chunk_count++], chunk, memory_order_release);
+	}
+	struct door_entry *entry = table->free;
+	table->free = entry->next;
+	entry->next = NULL;
+	return entry;
+}
+
+static void entry_reset(struct door_entry *entry) {
+	atomic_store(&entry->parent, 0);
+	atomic_store(&entry->streak, 0);
+	atomic_store(&entry->pushed_ns, 0);
+	for (unsigned i = 0; i < DOOR_NAME_WORDS; i++) atomic_store(&entry->names[i], 0);
+}
+
+int door_table_open(struct dc_door *door) {
+	struct door_table *table = &door->table;
+	pthread_mutex_init(&table->lock, NULL);
+	const struct dc_host *host = door->root->host;
+	table->epoch = host && (host->epoch & 0xffff) ? host->epoch & 0xffff : 1;
+	table->bucket_count = 256;
+	table->buckets = calloc(table->bucket_count, sizeof(*table->buckets));
+	table->chunks = calloc(DOOR_CHUNKS, sizeof *table->chunks);
+	if (!table->buckets || !table->chunks || !(table->root = entry_allocate(table))) return -ENOMEM;
+	struct dc_node *node = door->instance->root_node;
+	DOOR_CALL(door, reference, node, 1);
+	atomic_store(&node->core.kernel_lookups, 1);
+	atomic_store(&node->core.door, table->root);
+	atomic_store(&table->root->number, FUSE_ROOT_ID);
+	atomic_store(&table->root->node, node);
+	hash_insert(table, table->root, node->ino);
+	return 0;
+}
+
+/* Lets go of a node: the kernel has no inode of it. */
+static void node_release(struct dc_door *door, struct dc_node *node) {
+	DOOR_CALL(door, forget, node, 1);
+}
+
+void door_table_close(struct dc_door *door) {
+	struct door_table *table = &door->table;
+	for (uint32_t i = 0; i < table->chunk_count; i++) {
+		struct door_entry *chunk = atomic_load(&table->chunks[i]);
+		for (uint32_t j = 0; j < DOOR_CHUNK; j++) {
+			struct dc_node *node = atomic_exchange(&chunk[j].node, NULL);
+			if (!node) continue;
+			atomic_store(&node->core.kernel_lookups, 0);
+			door_cached_none(node);
+			atomic_store(&node->core.door, NULL);
+			node_release(door, node);
+		}
+		free(chunk);
+	}
+	free(table->chunks);
+	free(table->buckets);
+	pthread_mutex_destroy(&table->lock);
+}
+
+struct door_entry *door_entry_of(struct dc_door *door, uint64_t number) {
+	if (number == FUSE_ROOT_ID) return door->table.root;
+	uint32_t index = (uint32_t)(number & ((1u << INDEX_BITS) - 1));
+	if (index / DOOR_CHUNK >= DOOR_CHUNKS) return NULL;
+	struct door_entry *chunk = atomic_load_explicit(&door->table.chunks[index / DOOR_CHUNK], memory_order_acquire);
+	struct door_entry *entry = chunk ? &chunk[index % DOOR_CHUNK] : NULL;
+	return entry && atomic_load_explicit(&entry->number, memory_order_acquire) == number && atomic_load(&entry->node) ? entry : NULL;
+}
+
+struct door_entry *door_entry_take(struct dc_door *door, struct dc_node *node) {
+	struct door_table *table = &door->table;
+	pthread_mutex_lock(&table->lock);
+	struct door_entry *entry = atomic_load(&node->core.door);
+	bool known = entry != NULL;
+	if (!known && (entry = entry_allocate(table))) {
+		entry_reset(entry);
+		entry->generation = (entry->generation + 1) & GENERATION_MASK;
+		atomic_store(&entry->node, node);
+		atomic_store_explicit(&entry->number, number_of(table, entry), memory_order_release);
+		door_ledger_set(door, entry->index, number_of(table, entry));
+		hash_insert(table, entry, node->ino);
+		hash_grow(table);
+		atomic_store(&node->core.door, entry);
+	}
+	if (entry) atomic_fetch_add(&node->core.kernel_lookups, 1);
+	pthread_mutex_unlock(&table->lock);
+	if (known || !entry) node_release(door, node); /* the entry holds one reference, not one per lookup */
+	return entry;
+}
+
+/* Under the lock. */
+static void entry_retire(struct dc_door *door, struct door_entry *entry, struct dc_node *node) {
+	struct door_table *table = &door->table;
+	door_ledger_set(door, entry->index, 0);
+	hash_remove(table, entry, node->ino);
+	atomic_store(&node->core.door, NULL);
+	door_cached_none(node);
+	atomic_store(&entry->number, 0);
+	atomic_store(&entry->node, NULL);
+	entry->next = table->free;
+	table->free = entry;
+}
+
+void door_entry_forget(struct dc_door *door, uint64_t number, uint64_t count) {
+	struct door_table *table = &door->table;
+	if (number == FUSE_ROOT_ID) return;
+	pthread_mutex_lock(&table->lock);
+	struct door_entry *entry = door_entry_of(door, number);
+	struct dc_node *node = entry ? atomic_load(&entry->node) : NULL;
+	if (node) {
+		uint64_t have = atomic_load(&node->core.kernel_lookups); /* never below zero, whatever the kernel says */
+		atomic_store(&node->core.kernel_lookups, count < have ? have - count : 0);
+		if (count >= have) entry_retire(door, entry, node);
+		else node = NULL;
+	}
+	pthread_mutex_unlock(&table->lock);
+	if (node) node_release(door, node);
+}
+
+struct dc_node *dc_door_find(struct dc_door *door, uint64_t ino) {
+	if (!door) return NULL;
+	struct door_table *table = &door->table;
+	pthread_mutex_lock(&table->lock);
+	struct dc_node *node = NULL;
+	for (struct door_entry *entry = table->buckets[bucket_of(table, ino)]; entry && !node; entry = entry->next) {
+		struct dc_node *candidate = atomic_load(&entry->node);
+		if (candidate && candidate->ino == ino) node = candidate;
+	}
+	if (node) DOOR_CALL(door, reference, node, 1); /* under the lock: the entry's own reference cannot go meanwhile */
+	pthread_mutex_unlock(&table->lock);
+	return node;
+}
+
+bool dc_door_knows(const struct dc_node *node) {
+	return atomic_load_explicit(&node->core.door, memory_order_acquire) != NULL;
+}

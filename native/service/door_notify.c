@@ -1,0 +1,153 @@
+/*
+ * door_notify.c - telling the kernel what changed behind its back.
+ *
+ * The promise: when a change made through the library is acknowledged, no later call through the kernel sees the old state. Three things make it hold.
+ *
+ *  1. A handler announces what its reply will let the kernel cache (a bit in core.kernel_cached, a name in the directory's filter) *before* it reads from the stack;
+ *     a changer changes the stack first and looks at the bits then, with a full fence between. So either the changer sees the bit and notifies, or the handler reads the new state.
+ *  2. A notification may overtake a reply that is under way. The kernel guards most of that itself: attributes that it asked for before the notification are not kept
+ *     (attribute version), pages under read are locked, and names and listings are under the directory's lock, which the notification of an entry takes too.
+ *     What it does not guard is an inode that it does not have yet: the notification finds nothing, then the requester wakes up and makes the inode with old attributes. But it does so
+ *     under the lock of the directory that it looked in. So a reply that may make an inode is marked too (FRESH, and the directory), and the changer first sends a notification for an
+ *     impossible name in that directory: when that returns, whoever was looking there is through. (A lookup outside of the lock, d_revalidate, concerns an inode that exists and is held.)
+ *  3. Bits are cleared only when the notification is through and nobody announced anything meanwhile: each announcement also counts in the upper bits of the word, and the
+ *     clearing is a compare-and-swap. Two changers at once may both notify; neither relies on the other's being done.
+ */
+#include <unistd.h>
+
+#include "door_internal.h"
+
+#define STREAK_MAX 8u
+#define NO_NAME "\001diciclo"
+
+void door_cached_set(struct dc_node *node, uint32_t bits) {
+	uint32_t state = atomic_load_explicit(&node->core.kernel_cached, memory_order_relaxed);
+	while (!atomic_compare_exchange_weak(&node->core.kernel_cached, &state, (state + DOOR_CACHED_STEP) | bits)) continue;
+}
+
+/* The count goes on: a changer that still holds an earlier word must not take the next use for it. */
+void door_cached_none(struct dc_node *node) {
+	uint32_t state = atomic_load(&node->core.kernel_cached);
+	while (!atomic_compare_exchange_weak(&node->core.kernel_cached, &state, (state + DOOR_CACHED_STEP) & ~(uint32_t)(DOOR_CACHED_STEP - 1))) continue;
+}
+
+static void cached_clear(struct dc_node *node, uint32_t seen, uint32_t bits) {
+	atomic_compare_exchange_strong(&node->core.kernel_cached, &seen, seen & ~bits);
+}
+
+static uint64_t name_hash(const char *name, size_t length) {
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	for (size_t i = 0; i < length; i++) hash = (hash ^ (unsigned char)name[i]) * UINT64_C(0x100000001b3);
+	return hash ^ hash >> 29;
+}
+
+void door_cached_name(struct door_entry *directory, const char *name, size_t length) {
+	uint64_t hash = name_hash(name, length);
+	atomic_fetch_or(&directory->names[hash / 64 % DOOR_NAME_WORDS], UINT64_C(1) << (hash & 63));
+	door_cached_set(atomic_load(&directory->node), DOOR_ENTRIES);
+}
+
+static bool name_may_be_cached(const struct door_entry *directory, const char *name, size_t length) {
+	uint64_t hash = name_hash(name, length);
+	return atomic_load(&directory->names[hash / 64 % DOOR_NAME_WORDS]) >> (hash & 63) & 1;
+}
+
+/* ---- the messages --------------------------------------------------------------------------------------------------------- */
+static int send_notification(struct dc_door *door, int code, struct iovec *iov, int count) {
+	struct fuse_out_header header = {.len = sizeof header, .error = code};
+	iov[0] = (struct iovec){&header, sizeof header};
+	for (int i = 1; i < count; i++) header.len += (uint32_t)iov[i].iov_len;
+	ssize_t written;
+	do written = writev(door->fd, iov, count);
+	while (written < 0 && errno == EINTR);
+	return written < 0 ? -errno : 0;
+}
+
+int door_notify_inode(struct dc_door *door, uint64_t number, int64_t offset, int64_t length) {
+	struct fuse_notify_inval_inode_out body = {.ino = number, .off = offset, .len = length};
+	struct iovec iov[2] = {{0}, {&body, sizeof body}};
+	return send_notification(door, FUSE_NOTIFY_INVAL_INODE, iov, 2);
+}
+
+int door_notify_entry(struct dc_door *door, uint64_t parent, const char *name, size_t length) {
+	struct fuse_notify_inval_entry_out body = {.parent = parent, .namelen = (uint32_t)length};
+	char end = 0;
+	struct iovec iov[4] = {{0}, {&body, sizeof body}, {(void *)(uintptr_t)name, length}, {&end, 1}};
+	return send_notification(door, FUSE_NOTIFY_INVAL_ENTRY, iov, 4);
+}
+
+int door_notify_bare(struct dc_door *door, int code) {
+	struct iovec iov[1];
+	return send_notification(door, code, iov, 1);
+}
+
+uint64_t door_cached_entry(struct door_entry *entry, uint64_t parent) {
+	struct dc_node *node = atomic_load(&entry->node);
+	uint64_t before = atomic_exchange(&entry->parent, parent);
+	bool fresh = atomic_load(&node->core.kernel_cached) & DOOR_FRESH;
+	door_cached_set(node, DOOR_ATTRIBUTES | DOOR_FRESH);
+	return fresh && before && before != parent ? before : 0;
+}
+
+/* A node with names in two directories, replied for in both: only one is remembered, so see the other one's requests through now. Not before the reply, or two could wait for each other. */
+void door_settle(struct dc_door *door, uint64_t parent) {
+	door_step_aside(door);
+	door_notify_entry(door, parent, NO_NAME, sizeof NO_NAME - 1);
+}
+
+/* ---- changes made elsewhere ----------------------------------------------------------------------------------------------- */
+/* The kernel's view of a node as a changer finds it. False: nothing to tell. */
+struct view {
+	struct door_entry *entry;
+	uint64_t number;
+	uint32_t cached;
+};
+static bool look(struct dc_door *door, struct dc_node *node, uint32_t bits, struct view *view) {
+	if (!door) return false;
+	atomic_thread_fence(memory_order_seq_cst); /* the change, then the look: pairs with door_cached_set */
+	view->cached = atomic_load(&node->core.kernel_cached);
+	if (!(view->cached & bits)) return false;
+	view->entry = atomic_load(&node->core.door);
+	if (!view->entry) return false; /* forgotten just now, cache and all */
+	view->number = atomic_load(&view->entry->number);
+	return view->number != 0;
+}
+
+static void tell_inode(struct dc_door *door, struct dc_node *node, const struct view *view, int64_t offset, int64_t length, uint32_t clears) {
+	if (view->cached & DOOR_FRESH) {
+		uint64_t parent = atomic_load(&view->entry->parent);
+		if (parent) door_notify_entry(door, parent, NO_NAME, sizeof NO_NAME - 1);
+	}
+	int result = door_notify_inode(door, view->number, offset, length);
+	if (result == 0 || result == -ENOENT) cached_clear(node, view->cached, clears | DOOR_FRESH); /* ENOENT: it is not there any more, or was not looked up before the change */
+}
+
+void dc_door_changed_attr(struct dc_door *door, struct dc_node *node) {
+	struct view view;
+	if (!look(door, node, DOOR_ATTRIBUTES, &view)) return;
+	tell_inode(door, node, &view, -1, 0, DOOR_ATTRIBUTES);
+}
+
+void dc_door_changed_data(struct dc_door *door, struct dc_node *node, off_t offset, off_t length) {
+	struct view view;
+	if (!look(door, node, DOOR_ATTRIBUTES | DOOR_PAGES, &view)) return;
+	if (!(view.cached & DOOR_PAGES)) {
+		tell_inode(door, node, &view, -1, 0, DOOR_ATTRIBUTES);
+		return;
+	}
+	atomic_store(&view.entry->pushed_ns, dc_now_ns());
+	bool whole = offset == 0 && length <= 0;
+	/* A file that is written here again and again, and no longer read there: drop all of its pages once, and the next writes need not tell. */
+	if (!whole && atomic_fetch_add(&view.entry->streak, 1) >= STREAK_MAX) whole = true;
+	if (whole) tell_inode(door, node, &view, 0, 0, DOOR_ATTRIBUTES | DOOR_PAGES);
+	else tell_inode(door, node, &view, offset, length > 0 ? length : 0, DOOR_ATTRIBUTES);
+}
+
+void dc_door_changed_entry(struct dc_door *door, struct dc_node *parent, const char *name) {
+	struct view view;
+	if (!look(door, parent, DOOR_ATTRIBUTES | DOOR_PAGES | DOOR_ENTRIES, &view)) return;
+	size_t length = strlen(name);
+	/* A listing under way fills the kernel's directory pages only after its reply: the entry's notification waits for it (directory lock), so it goes first. */
+	if ((view.cached & DOOR_PAGES) || ((view.cached & DOOR_ENTRIES) && name_may_be_cached(view.entry, name, length))) door_notify_entry(door, view.number, name, length);
+	if (view.cached & (DOOR_ATTRIBUTES | DOOR_PAGES)) tell_inode(door, parent, &view, 0, 0, DOOR_ATTRIBUTES | DOOR_PAGES);
+}

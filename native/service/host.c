@@ -1,0 +1,85 @@
+#include "host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#define REGIONS_MAX 65536u
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct { void *address; size_t bytes; int fd; } regions[REGIONS_MAX];
+
+static void log_line(int priority, const char *format, va_list arguments) {
+	static const char *const names[] = {"emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"};
+	char text[1024], line[1200];
+	vsnprintf(text, sizeof text, format, arguments);
+	struct timespec now;
+	struct tm utc;
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &utc);
+	int length = snprintf(line, sizeof line, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s: %s\n", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min,
+		utc.tm_sec, now.tv_nsec / 1000000, names[priority & 7], text);
+	if (length > 0 && write(STDERR_FILENO, line, (size_t)length) < 0) return; /* nowhere to complain */
+}
+
+void dc_log(int priority, const char *format, ...) {
+	va_list arguments;
+	va_start(arguments, format);
+	log_line(priority, format, arguments);
+	va_end(arguments);
+}
+
+static void host_log(const struct dc_host *host, int priority, const char *format, ...) {
+	va_list arguments;
+	va_start(arguments, format);
+	log_line(priority, format, arguments);
+	va_end(arguments);
+}
+
+/* A sealed memfd keeps its size, so that a mapping of it never faults with SIGBUS. */
+static void *cache_region(const struct dc_host *host, size_t bytes, uint32_t *region) {
+	pthread_mutex_lock(&lock);
+	uint32_t slot = 0;
+	while (slot < REGIONS_MAX && regions[slot].address) slot++;
+	void *address = NULL;
+	int fd = slot < REGIONS_MAX ? memfd_create("diciclo-cache", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
+	if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
+		address = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (address == MAP_FAILED) address = NULL;
+	}
+	int error = errno;
+	if (address) {
+		regions[slot].address = address;
+		regions[slot].bytes = bytes;
+		regions[slot].fd = fd;
+		*region = slot;
+	} else if (fd >= 0) {
+		close(fd);
+	}
+	pthread_mutex_unlock(&lock);
+	errno = error;
+	return address;
+}
+
+static void cache_release(const struct dc_host *host, uint32_t region) {
+	pthread_mutex_lock(&lock);
+	if (region < REGIONS_MAX && regions[region].address) {
+		munmap(regions[region].address, regions[region].bytes);
+		close(regions[region].fd);
+		regions[region].address = NULL;
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+const struct dc_host *dc_host_get(uint64_t epoch) {
+	static struct dc_host host = {.struct_size = sizeof host, .cache_region = cache_region, .cache_release = cache_release, .log = host_log};
+	host.epoch = epoch;
+	return &host;
+}

@@ -1,0 +1,258 @@
+/*
+ * link.c - the service's end of the link to pool-init (native/init/link.h): descriptors come in, clients and mounts come and go.
+ */
+#include "link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "../init/link.h"
+#include "clients.h"
+#include "host.h"
+
+#define PLAN_MAX_BYTES (1 << 20)
+
+static struct {
+	int fd;
+	pthread_mutex_t send_lock;
+	struct dc_modules *modules;
+	const struct dc_host *host;
+	struct dc_link_options options;
+	struct dc_queue *queue;
+} service_link = {.send_lock = PTHREAD_MUTEX_INITIALIZER};
+
+struct message {
+	json_t *json;
+	int descriptor[DC_LINK_DESCRIPTORS_MAX];
+	unsigned descriptor_count;
+};
+
+static void send_json(json_t *json) {
+	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	json_decref(json);
+	if (!text) return;
+	pthread_mutex_lock(&service_link.send_lock);
+	while (send(service_link.fd, text, strlen(text), MSG_NOSIGNAL) < 0 && errno == EINTR) continue;
+	pthread_mutex_unlock(&service_link.send_lock);
+	free(text);
+}
+
+static void client_gone(uint32_t index, uint32_t generation) {
+	send_json(json_pack("{s:s,s:i,s:i}", "type", DC_LINK_CLIENT_GONE, "client", (int)index, "generation", (int)generation));
+}
+
+/* Takes descriptor `n` out of the message: it is ours from now on. */
+static int take(struct message *message, unsigned n) {
+	if (n >= message->descriptor_count) return -1;
+	int fd = message->descriptor[n];
+	message->descriptor[n] = -1;
+	return fd;
+}
+
+static bool receive(struct message *message) {
+	static char text[DC_LINK_MESSAGE_MAX];
+	char space[CMSG_SPACE(DC_LINK_DESCRIPTORS_MAX * sizeof(int))];
+	struct iovec iov = {.iov_base = text, .iov_len = sizeof text};
+	struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+	ssize_t length;
+	do length = recvmsg(service_link.fd, &header, MSG_CMSG_CLOEXEC);
+	while (length < 0 && errno == EINTR);
+	if (length <= 0) return false;
+	message->descriptor_count = 0;
+	struct cmsghdr *control = CMSG_FIRSTHDR(&header);
+	if (control && control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_RIGHTS) {
+		message->descriptor_count = (unsigned)((control->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(message->descriptor, CMSG_DATA(control), message->descriptor_count * sizeof(int));
+	}
+	message->json = json_loadb(text, (size_t)length, 0, NULL);
+	return true;
+}
+
+static void release(struct message *message) {
+	for (unsigned i = 0; i < message->descriptor_count; i++)
+		if (message->descriptor[i] >= 0) close(message->descriptor[i]);
+	json_decref(message->json);
+}
+
+static int64_t number(const struct message *message, const char *name) {
+	return json_integer_value(json_object_get(message->json, name));
+}
+static const char *text_of(const struct message *message, const char *name) {
+	const char *text = json_string_value(json_object_get(message->json, name));
+	return text ? text : "";
+}
+
+static bool on_start(struct message *message) {
+	int fd = take(message, 0);
+	struct dc_queue *queue = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *queue, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (fd >= 0) close(fd);
+	if (queue == MAP_FAILED) {
+		dc_log(LOG_ERR, "cannot map the queue: %s", strerror(errno));
+		return false;
+	}
+	dc_epoch_set((uint64_t)number(message, "epoch"));
+	service_link.host = dc_host_get(dc_epoch());
+	service_link.queue = queue;
+	return true;
+}
+
+/* Everything that was is told: take what a predecessor left, then let the workers run. */
+static bool on_go(void) {
+	if (dc_epoch() > 1) {
+		dc_workers_drop_items(service_link.queue);
+		dc_clients_recover();
+	}
+	int error = dc_workers_start(service_link.queue, service_link.options.workers, service_link.options.running_target);
+	if (error) {
+		dc_log(LOG_ERR, "cannot start %u workers: %s", service_link.options.workers, strerror(-error));
+		return false;
+	}
+	send_json(json_pack("{s:s,s:I}", "type", DC_LINK_READY, "epoch", (json_int_t)dc_epoch()));
+	return true;
+}
+
+static void on_client_add(struct message *message) {
+	struct dc_cred cred = {.uid = (uid_t)number(message, "uid"), .gid = (gid_t)number(message, "gid")};
+	json_t *groups = json_object_get(message->json, "groups");
+	for (size_t i = 0; i < json_array_size(groups) && cred.group_count < DC_GROUPS_MAX; i++)
+		cred.groups[cred.group_count++] = (gid_t)json_integer_value(json_array_get(groups, i));
+	uint32_t index = (uint32_t)number(message, "client"), generation = (uint32_t)number(message, "generation");
+	int fd = take(message, 0);
+	int error = fd < 0 ? -EBADF : dc_clients_add(index, generation, (pid_t)number(message, "pid"), &cred, fd);
+	if (fd >= 0) close(fd);
+	if (error) {
+		dc_log(LOG_ERR, "client %u cannot attach: %s", index, strerror(-error));
+		send_json(json_pack("{s:s,s:i,s:i,s:i}", "type", DC_LINK_CLIENT_ADDED, "client", (int)index, "generation", (int)generation, "error", -error));
+		return;
+	}
+	send_json(json_pack("{s:s,s:i,s:i}", "type", DC_LINK_CLIENT_ADDED, "client", (int)index, "generation", (int)generation));
+}
+
+static size_t hex(const char *text, unsigned char *out, size_t size) {
+	size_t length = 0;
+	unsigned byte;
+	for (; length < size && sscanf(text + 2 * length, "%2x", &byte) == 1; length++) out[length] = (unsigned char)byte;
+	return length;
+}
+
+static char *read_plan(int fd, size_t *length) {
+	struct stat st;
+	if (fstat(fd, &st) || st.st_size <= 0 || st.st_size > PLAN_MAX_BYTES) return NULL;
+	char *plan = malloc((size_t)st.st_size);
+	if (plan && pread(fd, plan, (size_t)st.st_size, 0) != st.st_size) {
+		free(plan);
+		return NULL;
+	}
+	*length = (size_t)st.st_size;
+	return plan;
+}
+
+static int build(struct dc_instance *instance, int plan_fd, struct dc_error *error) {
+	size_t length;
+	char *plan = plan_fd < 0 ? NULL : read_plan(plan_fd, &length);
+	if (!plan) return dc_error_set(error, EINVAL, "The plan of %s cannot be read or is longer than 1 MiB.", instance->name);
+	instance->stack = dc_stack_build(service_link.modules, service_link.host, plan, length, error);
+	free(plan);
+	if (!instance->stack) return -(error->code ? error->code : EINVAL);
+	instance->root = dc_stack_root(instance->stack);
+	struct dc_cred cred = {.uid = 0};
+	struct dc_context context = {.cred = &cred};
+	int result = DC_FILE_CALL(instance->root, root, &context, &instance->root_node);
+	return result ? dc_error_set(error, -result, "The root of %s cannot be opened: %s.", instance->name, strerror(-result)) : 0;
+}
+
+static int open_door(struct dc_instance *instance, struct message *message, struct dc_error *error) {
+	int fd = take(message, 1);
+	if (fd < 0) return 0; /* no kernel door asked for */
+	unsigned char init[512];
+	struct dc_door_options options = {.fuse_fd = fd, .init_request = init, .init_length = hex(text_of(message, "init"), init, sizeof init),
+		.cache = strcmp(text_of(message, "cache"), "none") != 0, .threads_max = service_link.options.door_threads};
+	instance->door = dc_door_start(instance, &options, error);
+	return instance->door ? 0 : -(error->code ? error->code : EIO);
+}
+
+static void tear_down(struct dc_instance *instance) {
+	if (instance->door) dc_door_stop(instance->door);
+	if (instance->root_node) DC_FILE_CALL(instance->root, forget, instance->root_node, 1);
+	if (instance->stack) dc_stack_destroy(instance->stack);
+	instance->door = NULL;
+	instance->stack = NULL;
+}
+
+static void answer(const char *type, const struct message *message, const struct dc_error *error) {
+	json_t *json = json_pack("{s:s,s:I,s:b}", "type", type, "id", (json_int_t)number(message, "id"), "ok", error->code == 0);
+	if (error->code) {
+		json_object_set_new(json, "error", json_string(error->message));
+		json_object_set_new(json, "code", json_string(strerrorname_np(error->code) ? strerrorname_np(error->code) : "EIO"));
+	}
+	send_json(json);
+}
+
+static void on_mount(struct message *message) {
+	struct dc_error error = {0};
+	struct dc_instance *instance = calloc(1, sizeof *instance);
+	if (!instance) {
+		dc_error_set(&error, ENOMEM, "Out of memory.");
+		answer(DC_LINK_MOUNTED, message, &error);
+		return;
+	}
+	instance->id = (uint32_t)number(message, "id");
+	snprintf(instance->name, sizeof instance->name, "%s", text_of(message, "name"));
+	snprintf(instance->mountpoint, sizeof instance->mountpoint, "%s", text_of(message, "mountpoint"));
+	int plan_fd = take(message, 0);
+	int result = build(instance, plan_fd, &error);
+	if (plan_fd >= 0) close(plan_fd);
+	if (!result) result = open_door(instance, message, &error);
+	if (!result && dc_instances_add(instance)) result = dc_error_set(&error, ENOSPC, "Too many instances.");
+	if (result) {
+		tear_down(instance);
+		free(instance);
+		if (!error.code) error.code = -result;
+	}
+	answer(DC_LINK_MOUNTED, message, &error);
+}
+
+static void on_unmount(struct message *message) {
+	struct dc_error error = {0};
+	struct dc_instance *instance = dc_instances_take((uint32_t)number(message, "id"));
+	if (instance) {
+		dc_clients_drop_instance(instance);
+		tear_down(instance);
+	} else {
+		dc_error_set(&error, ENOENT, "There is no such instance.");
+	}
+	answer(DC_LINK_UNMOUNTED, message, &error);
+}
+
+int dc_link_run(int fd, struct dc_modules *modules, const struct dc_link_options *options) {
+	service_link.fd = fd;
+	service_link.modules = modules;
+	service_link.options = *options;
+	dc_clients_on_gone(client_gone);
+	bool started = false;
+	struct message message;
+	while (receive(&message)) {
+		const char *type = text_of(&message, "type");
+		bool quit = false;
+		if (!strcmp(type, DC_LINK_START) && !started) quit = !(started = on_start(&message));
+		else if (!strcmp(type, DC_LINK_QUIT)) quit = true;
+		else if (!started) dc_log(LOG_WARNING, "link: \"%s\" before start", type);
+		else if (!strcmp(type, DC_LINK_GO)) quit = !on_go();
+		else if (!strcmp(type, DC_LINK_CLIENT_ADD)) on_client_add(&message);
+		else if (!strcmp(type, DC_LINK_CLIENT_DEL)) dc_clients_remove((uint32_t)number(&message, "client"), (uint32_t)number(&message, "generation"));
+		else if (!strcmp(type, DC_LINK_MOUNT)) on_mount(&message);
+		else if (!strcmp(type, DC_LINK_UNMOUNT)) on_unmount(&message);
+		else dc_log(LOG_WARNING, "link: unknown message \"%s\"", type);
+		release(&message);
+		if (quit) return started ? 0 : 1;
+	}
+	return started ? 0 : 1; /* pool-init is gone, and the pool with it */
+}

@@ -1,0 +1,108 @@
+/*
+ * diciclo-service - the filesystem service of one pool. Started by pool-init; see docs/contract.md.
+ */
+#include <getopt.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "host.h"
+#include "link.h"
+#include "stack.h"
+#include "workers.h"
+
+struct arguments {
+	int link;
+	const char *directory, *name, *modules;
+	unsigned workers;
+	bool describe;
+};
+
+static int parse(int argc, char **argv, struct arguments *arguments) {
+	static const struct option options[] = {{"link", required_argument, 0, 'l'}, {"dir", required_argument, 0, 'd'}, {"name", required_argument, 0, 'n'},
+		{"modules", required_argument, 0, 'm'}, {"workers", required_argument, 0, 'w'}, {"trust", required_argument, 0, 't'}, {"describe", no_argument, 0, 'D'}, {0}};
+	int option;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'l': arguments->link = atoi(optarg); break;
+		case 'd': arguments->directory = optarg; break;
+		case 'n': arguments->name = optarg; break;
+		case 'm': arguments->modules = optarg; break;
+		case 'w': arguments->workers = (unsigned)strtoul(optarg, NULL, 10); break;
+		case 't':
+			if (strcmp(optarg, "pool")) {
+				fprintf(stderr, "diciclo-service: --trust %s is not built yet; use --trust pool.\n", optarg);
+				return 2;
+			}
+			break;
+		case 'D': arguments->describe = true; break;
+		default: return 2;
+		}
+	}
+	if (!arguments->modules || (!arguments->describe && (arguments->link < 0 || !arguments->directory))) {
+		fprintf(stderr, "usage: diciclo-service --link FD --dir POOLDIR --name TENANT/POOL --modules DIR [--workers N] [--trust pool]\n"
+			"       diciclo-service --modules DIR --describe\n");
+		return 2;
+	}
+	return 0;
+}
+
+static int describe(struct dc_modules *modules) {
+	json_t *json = dc_modules_describe(modules);
+	int result = json_dumpf(json, stdout, JSON_INDENT(1) | JSON_SORT_KEYS);
+	putchar('\n');
+	json_decref(json);
+	return result ? 1 : 0;
+}
+
+/* Nodes hold descriptors: as many as we may have. */
+static void raise_limits(void) {
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static unsigned usable_cpus(void) {
+	cpu_set_t set;
+	return sched_getaffinity(0, sizeof set, &set) ? 1 : (unsigned)CPU_COUNT(&set);
+}
+
+int main(int argc, char **argv) {
+	struct arguments arguments = {.link = -1};
+	int status = parse(argc, argv, &arguments);
+	if (status) return status;
+	struct dc_error error = {0};
+	struct dc_modules *modules = dc_modules_load(arguments.modules, &error);
+	if (!modules) {
+		fprintf(stderr, "diciclo-service: %s\n", error.message);
+		return 1;
+	}
+	if (arguments.describe) return describe(modules);
+	signal(SIGPIPE, SIG_IGN);
+	umask(0);
+	raise_limits();
+	char path[4096];
+	snprintf(path, sizeof path, "%s/service.sock", arguments.directory);
+	int result = dc_control_start(path, modules);
+	if (result) {
+		dc_log(LOG_ERR, "cannot listen at %s: %s", path, strerror(-result));
+		return 1;
+	}
+	/* Many threads, few awake: the rest wait to stand in for those that block (workers.h). */
+	unsigned cpus = usable_cpus(), workers = arguments.workers ? arguments.workers : cpus * 4 < 8 ? 8 : cpus * 4;
+	struct dc_link_options options = {.workers = workers > DC_WORKERS_MAX ? DC_WORKERS_MAX : workers, .running_target = cpus > 3 ? cpus / 2 : 1, .door_threads = 16};
+	dc_log(LOG_INFO, "%s: %u workers on %u cpus", arguments.name ? arguments.name : "?", options.workers, cpus);
+	status = dc_link_run(arguments.link, modules, &options);
+	/* No orderly teardown: the kernel takes everything back faster, and nothing is kept here that must be saved. */
+	_exit(status);
+}

@@ -1,0 +1,175 @@
+/*
+ * operations.c - the back driver: executes a library's requests on an instance. What a client sent was copied once (clients.c); every field is checked here before use.
+ */
+#include "operations.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+struct operation {
+	int64_t (*execute)(struct dc_request *request);
+	enum dc_counted counted;
+};
+
+static const struct operation operations[DC_OP_COUNT] = {
+	[DC_OP_OPEN] = {dc_op_open, DC_COUNTED_open},
+	[DC_OP_CLOSE] = {dc_op_close, DC_COUNTED_close},
+	[DC_OP_READ] = {dc_op_read, DC_COUNTED_read},
+	[DC_OP_WRITE] = {dc_op_write, DC_COUNTED_write},
+	[DC_OP_FSYNC] = {dc_op_fsync, DC_COUNTED_fsync},
+	[DC_OP_STAT] = {dc_op_stat, DC_COUNTED_getattr},
+	[DC_OP_SETATTR] = {dc_op_setattr, DC_COUNTED_setattr},
+	[DC_OP_ACCESS] = {dc_op_access, DC_COUNTED_access},
+	[DC_OP_READDIR] = {dc_op_readdir, DC_COUNTED_readdir},
+	[DC_OP_MKDIR] = {dc_op_mkdir, DC_COUNTED_mkdir},
+	[DC_OP_MKNOD] = {dc_op_mknod, DC_COUNTED_mknod},
+	[DC_OP_UNLINK] = {dc_op_unlink, DC_COUNTED_unlink},
+	[DC_OP_RMDIR] = {dc_op_rmdir, DC_COUNTED_rmdir},
+	[DC_OP_RENAME] = {dc_op_rename, DC_COUNTED_rename},
+	[DC_OP_LINK] = {dc_op_link, DC_COUNTED_link},
+	[DC_OP_SYMLINK] = {dc_op_symlink, DC_COUNTED_symlink},
+	[DC_OP_READLINK] = {dc_op_readlink, DC_COUNTED_readlink},
+	[DC_OP_GETXATTR] = {dc_op_getxattr, DC_COUNTED_getxattr},
+	[DC_OP_SETXATTR] = {dc_op_setxattr, DC_COUNTED_setxattr},
+	[DC_OP_LISTXATTR] = {dc_op_listxattr, DC_COUNTED_listxattr},
+	[DC_OP_REMOVEXATTR] = {dc_op_removexattr, DC_COUNTED_removexattr},
+	[DC_OP_STATFS] = {dc_op_statfs, DC_COUNTED_statfs},
+	[DC_OP_FALLOCATE] = {dc_op_fallocate, DC_COUNTED_fallocate},
+	[DC_OP_SEEK] = {dc_op_seek, DC_COUNTED_seek},
+	[DC_OP_COPY] = {dc_op_copy, DC_COUNTED_copy},
+	[DC_OP_SYNC] = {dc_op_sync, DC_COUNTED_fsync},
+	[DC_OP_ADOPT] = {dc_op_adopt, DC_COUNTED_adopt},
+};
+
+int64_t dc_operation_execute(struct dc_request *request) {
+	if (request->operation >= DC_OP_COUNT || !operations[request->operation].execute) return -ENOSYS;
+	if (request->path_length >= DC_PATH_MAX) return -ENAMETOOLONG;
+	if (request->path2_length > 65536) return -E2BIG;
+	if (request->length > DC_BUFFER_SIZE && request->operation != DC_OP_FALLOCATE && request->operation != DC_OP_COPY) return -EINVAL;
+	const struct operation *operation = &operations[request->operation];
+	uint64_t start = dc_ticks();
+	int64_t result = operation->execute(request);
+	uint64_t ticks = dc_ticks() - start;
+	enum dc_counted counted = operation->counted;
+	if (request->operation == DC_OP_FSYNC && request->mask) counted = DC_COUNTED_fdatasync;
+	dc_count(request->instance, DC_DOOR_LIBRARY, counted, result, ticks * 1000 / dc_ticks_per_us());
+	return result;
+}
+
+int dc_base_get(struct dc_request *request, uint64_t number, struct dc_base *base) {
+	base->handle = NULL;
+	base->node = request->instance->root_node;
+	if (!number) return 0;
+	int error;
+	base->handle = dc_handle_get(request->client, number, &error);
+	if (!base->handle) return error;
+	base->node = atomic_load_explicit(&base->handle->node, memory_order_acquire);
+	if (base->handle->instance == request->instance) return 0;
+	dc_base_put(base);
+	return -EBADF;
+}
+
+void dc_base_put(struct dc_base *base) {
+	if (base->handle) dc_handle_put(base->handle);
+	base->handle = NULL;
+}
+
+void dc_forget(struct dc_request *request, struct dc_node *node) {
+	if (node) DC_FILE_CALL(request->instance->root, forget, node, 1);
+}
+
+int dc_request_leaves(struct dc_request *request, const struct dc_walk *walk, int error) {
+	if (error != DC_RESULT_LEAVES) return error;
+	size_t length = strlen(walk->leaves);
+	memcpy(request->buffer, walk->leaves, length);
+	request->slot->value[0] = length;
+	return error;
+}
+
+int dc_request_node(struct dc_request *request, struct dc_node **node, struct dc_attr *attr) {
+	struct dc_base base;
+	int error = dc_base_get(request, request->handle, &base);
+	if (error) return error;
+	if (request->path_length == 0) {
+		error = request->handle && !(request->flags & DC_PATH_EMPTY) ? -ENOENT : 0;
+		if (!error) error = DC_REQUEST_CALL(request, getattr, base.node, attr);
+		if (!error) {
+			*node = base.node;
+			DC_FILE_CALL(request->instance->root, reference, base.node, 1);
+		}
+		dc_base_put(&base);
+		return error;
+	}
+	struct dc_walk walk;
+	error = dc_walk_begin(&walk, request->instance, request->context, base.node, (const char *)request->buffer, request->path_length);
+	if (!error) {
+		error = dc_walk_full(&walk, !(request->flags & DC_PATH_NOFOLLOW), node, attr);
+		dc_request_leaves(request, &walk, error);
+		dc_walk_end(&walk);
+	}
+	dc_base_put(&base);
+	return error;
+}
+
+int dc_request_parent(struct dc_request *request, bool second, struct dc_walk *walk, int dot) {
+	struct dc_base base;
+	int error = dc_base_get(request, second ? request->handle2 : request->handle, &base);
+	if (error) return error;
+	const char *path = (const char *)request->buffer + (second ? request->path_length : 0);
+	size_t length = second ? request->path2_length : request->path_length;
+	error = length == 0 && (second ? request->handle2 : request->handle) ? -ENOENT : dc_walk_begin(walk, request->instance, request->context, base.node, path, length);
+	dc_base_put(&base);
+	if (error) return error;
+	error = dc_walk_parent(walk, dot);
+	if (error) {
+		dc_request_leaves(request, walk, error);
+		/* Which of two paths leaves: value[1]. */
+		request->slot->value[1] = second;
+		dc_walk_end(walk);
+	}
+	return error;
+}
+
+int dc_request_text(const struct dc_request *request, char *out, size_t size) {
+	if (request->path2_length >= size) return -ENAMETOOLONG;
+	memcpy(out, request->buffer + request->path_length, request->path2_length);
+	out[request->path2_length] = 0;
+	return strlen(out) == request->path2_length ? 0 : -EINVAL;
+}
+
+void dc_attr_to_wire(const struct dc_attr *attr, struct dc_wire_attr *wire) {
+	const struct stat *st = &attr->st;
+	*wire = (struct dc_wire_attr){.ino = st->st_ino, .size = (uint64_t)st->st_size, .blocks = (uint64_t)st->st_blocks, .rdev = st->st_rdev, .mode = st->st_mode,
+		.nlink = (uint32_t)st->st_nlink, .uid = st->st_uid, .gid = st->st_gid, .blksize = (uint32_t)st->st_blksize, .atime = st->st_atim.tv_sec,
+		.mtime = st->st_mtim.tv_sec, .ctime = st->st_ctim.tv_sec, .birth = attr->birth.tv_sec, .atime_ns = (uint32_t)st->st_atim.tv_nsec,
+		.mtime_ns = (uint32_t)st->st_mtim.tv_nsec, .ctime_ns = (uint32_t)st->st_ctim.tv_nsec, .birth_ns = (uint32_t)attr->birth.tv_nsec};
+}
+
+void dc_answer_attr(struct dc_request *request, const struct dc_attr *attr) {
+	dc_attr_to_wire(attr, &request->slot->attr);
+}
+
+int dc_lookup_name(struct dc_request *request, struct dc_node *parent, const char *name, struct dc_node **node, struct dc_attr *attr) {
+	size_t consumed;
+	*node = NULL;
+	int error = DC_REQUEST_CALL(request, lookup, parent, name, strlen(name), node, attr, &consumed);
+	if (error && *node) {
+		dc_forget(request, *node);
+		*node = NULL;
+	}
+	return error;
+}
+
+int dc_may_change(struct dc_request *request, struct dc_node *parent, struct dc_node *node) {
+	const struct dc_cred *cred = request->context->cred;
+	if (cred->uid == 0) return 0;
+	struct dc_attr attr;
+	int error = DC_REQUEST_CALL(request, getattr, parent, &attr);
+	if (!error) error = dc_access_check(cred, &attr, W_OK | X_OK);
+	if (error || !node || !(attr.st.st_mode & S_ISVTX) || attr.st.st_uid == cred->uid) return error;
+	struct dc_attr own;
+	error = DC_REQUEST_CALL(request, getattr, node, &own);
+	return error ? error : own.st.st_uid == cred->uid ? 0 : -EPERM;
+}

@@ -1,0 +1,153 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "operations.h"
+
+/* A handle that may read or write data, and its node. */
+static struct dc_handle *data_handle(struct dc_request *request, uint64_t number, bool write, struct dc_node **node, int *error) {
+	struct dc_handle *handle = dc_handle_get(request->client, number, error);
+	if (!handle) return NULL;
+	int mode = handle->flags & O_ACCMODE;
+	*node = atomic_load_explicit(&handle->node, memory_order_acquire);
+	*error = handle->flags & O_PATH || mode == (write ? O_RDONLY : O_WRONLY) || handle->instance != request->instance ? -EBADF : 0;
+	if (!*error && S_ISDIR((*node)->type)) *error = write ? -EBADF : -EISDIR;
+	if (!*error) return handle;
+	dc_handle_put(handle);
+	return NULL;
+}
+
+int64_t dc_op_read(struct dc_request *request) {
+	struct dc_node *node;
+	int error;
+	if (request->offset > INT64_MAX) return -EINVAL;
+	struct dc_handle *handle = data_handle(request, request->handle, false, &node, &error);
+	if (!handle) return error;
+	struct iovec iov = {.iov_base = request->buffer, .iov_len = request->length};
+	uint32_t flags = handle->flags & O_DIRECT ? DC_IO_DIRECT : 0;
+	ssize_t result = DC_REQUEST_CALL(request, read, node, &iov, 1, (off_t)request->offset, flags);
+	dc_handle_put(handle);
+	return result;
+}
+
+static uint32_t write_flags(int flags, uint32_t rwf) {
+	uint32_t io = 0;
+	if (flags & O_APPEND || rwf & RWF_APPEND) io |= DC_IO_APPEND;
+	if ((flags & O_SYNC) == O_SYNC || rwf & RWF_SYNC) io |= DC_IO_SYNC;
+	else if (flags & O_DSYNC || rwf & RWF_DSYNC) io |= DC_IO_DSYNC;
+	if (flags & O_DIRECT) io |= DC_IO_DIRECT;
+	return io;
+}
+
+int64_t dc_op_write(struct dc_request *request) {
+	struct dc_node *node;
+	int error;
+	if (request->offset > INT64_MAX || request->offset + request->length > INT64_MAX) return -EFBIG;
+	if (request->mask & ~(uint32_t)(RWF_APPEND | RWF_SYNC | RWF_DSYNC | RWF_HIPRI | RWF_NOWAIT)) return -EOPNOTSUPP;
+	struct dc_handle *handle = data_handle(request, request->handle, true, &node, &error);
+	if (!handle) return error;
+	struct iovec iov = {.iov_base = request->buffer, .iov_len = request->length};
+	off_t offset = (off_t)request->offset;
+	ssize_t result = DC_REQUEST_CALL(request, write, node, &iov, 1, &offset, write_flags(handle->flags, request->mask));
+	if (result > 0) dc_door_changed_data(request->instance->door, node, offset, result);
+	if (result >= 0) request->slot->value[0] = (uint64_t)offset + (uint64_t)result;
+	dc_handle_put(handle);
+	return result;
+}
+
+int64_t dc_op_fsync(struct dc_request *request) {
+	struct dc_base base;
+	if (!request->handle) return -EBADF;
+	int error = dc_base_get(request, request->handle, &base);
+	if (error) return error;
+	error = base.handle->flags & O_PATH ? -EBADF : DC_REQUEST_CALL(request, fsync, base.node, request->mask != 0);
+	dc_base_put(&base);
+	return error;
+}
+
+int64_t dc_op_fallocate(struct dc_request *request) {
+	if (request->offset > INT64_MAX || request->length > INT64_MAX || request->length == 0) return -EINVAL;
+	if (request->offset + request->length > INT64_MAX) return -EFBIG;
+	struct dc_node *node;
+	int error;
+	struct dc_handle *handle = data_handle(request, request->handle, true, &node, &error);
+	if (!handle) return error;
+	error = DC_REQUEST_CALL(request, fallocate, node, (int)request->mode, (off_t)request->offset, (off_t)request->length);
+	if (!error) dc_door_changed_data(request->instance->door, node, 0, 0);
+	dc_handle_put(handle);
+	return error;
+}
+
+int64_t dc_op_seek(struct dc_request *request) {
+	if (request->mask != SEEK_DATA && request->mask != SEEK_HOLE) return -EINVAL;
+	if (request->offset > INT64_MAX) return -ENXIO;
+	struct dc_base base;
+	if (!request->handle) return -EBADF;
+	int error = dc_base_get(request, request->handle, &base);
+	if (error) return error;
+	int64_t result = DC_REQUEST_CALL(request, seek, base.node, (off_t)request->offset, (int)request->mask);
+	dc_base_put(&base);
+	return result;
+}
+
+int64_t dc_op_copy(struct dc_request *request) {
+	if (request->offset > INT64_MAX || request->argument[0] > INT64_MAX || request->length > INT32_MAX) return -EINVAL;
+	struct dc_node *from, *to;
+	int error;
+	struct dc_handle *source = data_handle(request, request->handle, false, &from, &error);
+	if (!source) return error;
+	struct dc_handle *target = data_handle(request, request->handle2, true, &to, &error);
+	int64_t result = error;
+	if (target) {
+		result = target->flags & O_APPEND ? -EBADF
+			: DC_REQUEST_CALL(request, copy, from, (off_t)request->offset, to, (off_t)request->argument[0], (size_t)request->length);
+		if (result > 0) dc_door_changed_data(request->instance->door, to, (off_t)request->argument[0], result);
+		dc_handle_put(target);
+	}
+	dc_handle_put(source);
+	return result;
+}
+
+int64_t dc_op_sync(struct dc_request *request) {
+	return DC_FILE_CALL(request->instance->root, sync, request->context);
+}
+
+struct packer {
+	struct dc_dirent_sink sink;
+	unsigned char *buffer;
+	size_t space, used;
+	bool full;
+};
+
+#define DIRENT_HEADER offsetof(struct dc_wire_dirent, name)
+
+static bool pack(struct dc_dirent_sink *sink, const char *name, size_t length, uint64_t ino, uint32_t type, uint64_t cookie) {
+	struct packer *packer = (struct packer *)sink;
+	size_t record = (DIRENT_HEADER + length + 1 + 7) & ~(size_t)7;
+	if (length > DC_NAME_MAX || packer->used + record > packer->space) {
+		packer->full = true;
+		return false;
+	}
+	struct dc_wire_dirent entry = {.ino = ino, .cookie = cookie, .record = (uint16_t)record, .type = (uint8_t)((type & S_IFMT) >> 12), .name_length = (uint8_t)length};
+	unsigned char *at = packer->buffer + packer->used;
+	memcpy(at, &entry, DIRENT_HEADER);
+	memcpy(at + DIRENT_HEADER, name, length);
+	memset(at + DIRENT_HEADER + length, 0, record - DIRENT_HEADER - length);
+	packer->used += record;
+	return true;
+}
+
+int64_t dc_op_readdir(struct dc_request *request) {
+	struct dc_base base;
+	int error = dc_base_get(request, request->handle, &base);
+	if (error) return error;
+	struct packer packer = {.sink = {.add = pack}, .buffer = request->buffer, .space = request->length};
+	if (!S_ISDIR(base.node->type)) error = -ENOTDIR;
+	else if (base.handle && base.handle->flags & O_PATH) error = -EBADF;
+	else error = DC_REQUEST_CALL(request, readdir, base.node, request->offset, &packer.sink);
+	dc_base_put(&base);
+	if (error) return error;
+	return packer.used == 0 && packer.full ? -EINVAL : (int64_t)packer.used; /* EINVAL: not even one entry fits, as getdents64 */
+}

@@ -1,0 +1,18 @@
+#ifndef DOOR_TEST_SUITES_H
+#define DOOR_TEST_SUITES_H
+
+#include "harness.h"
+
+#define DOOR_TESTS(X) \
+	X(posix_differential) X(posix_names) X(posix_unlinked) X(posix_tmpfile) X(posix_mmap) X(posix_readdir) X(posix_io) X(posix_rights)
+#define DOOR_CACHED_TESTS(X) \
+	X(posix_no_requests) \
+	X(coherence_plain) X(coherence_open_descriptor) X(coherence_append) X(coherence_storm) \
+	X(race_getattr) X(race_lookup) X(race_readdirplus) X(race_create) X(race_negative) X(race_positive) X(race_listing) X(race_read) X(race_setattr) X(race_write) \
+	X(life_blocked_fsync) X(life_handle_names) X(life_forget) X(life_restart) X(life_resend) X(life_bad_init)
+
+#define X(name) void name(void);
+DOOR_TESTS(X) DOOR_CACHED_TESTS(X)
+#undef X
+
+#endif

@@ -1,0 +1,187 @@
+#include "harness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "queue.h"
+
+#define INSTANCE 1
+
+static void die(const char *what) {
+	fprintf(stderr, "harness: %s: %s\n", what, strerror(errno));
+	exit(99);
+}
+
+static int memory(const char *name, size_t size) {
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0 || ftruncate(fd, (off_t)size)) die("memfd");
+	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	return fd;
+}
+
+static void send_message(struct harness *harness, json_t *json, int fd) {
+	char *text = json_dumps(json, JSON_COMPACT);
+	json_decref(json);
+	char space[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec iov = {.iov_base = text, .iov_len = strlen(text)};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+	if (fd >= 0) {
+		message.msg_control = space;
+		message.msg_controllen = sizeof space;
+		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+		header->cmsg_level = SOL_SOCKET;
+		header->cmsg_type = SCM_RIGHTS;
+		header->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(header), &fd, sizeof fd);
+	}
+	if (sendmsg(harness->link, &message, MSG_NOSIGNAL) < 0) die("link");
+	free(text);
+}
+
+/* Waits for a message of `type`, ignoring others. */
+static void expect(struct harness *harness, const char *type) {
+	for (;;) {
+		static char text[65536];
+		ssize_t length = recv(harness->link, text, sizeof text, 0);
+		if (length <= 0) die(type);
+		json_t *json = json_loadb(text, (size_t)length, 0, NULL);
+		bool found = !strcmp(json_string_value(json_object_get(json, "type")), type);
+		json_t *ok = json_object_get(json, "ok");
+		if (found && ok && !json_is_true(ok)) {
+			fprintf(stderr, "harness: %s\n", text);
+			exit(99);
+		}
+		json_decref(json);
+		if (found) return;
+	}
+}
+
+static void tell_client(struct harness *harness, unsigned index, uid_t uid, gid_t gid, pid_t pid) {
+	send_message(harness, json_pack("{s:s,s:i,s:i,s:i,s:i,s:i,s:[]}", "type", "client-add", "client", (int)index, "generation", 1, "pid", (int)pid, "uid", (int)uid, "gid",
+		(int)gid, "groups"), harness->arena_fd[index]);
+	expect(harness, "client-added");
+}
+
+static void launch(struct harness *harness) {
+	int pair[2];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) die("socketpair");
+	const char *service = getenv("DICICLO_SERVICE"), *modules = getenv("DICICLO_MODULES");
+	if (!service || !modules) {
+		errno = EINVAL;
+		die("DICICLO_SERVICE and DICICLO_MODULES name the service and its modules");
+	}
+	harness->service = fork();
+	if (harness->service == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(pair[1], 3);
+		execl(service, service, "--link", "3", "--dir", harness->directory, "--name", "test/test", "--modules", modules, NULL);
+		_exit(127);
+	}
+	close(pair[1]);
+	harness->link = pair[0];
+	send_message(harness, json_pack("{s:s,s:i,s:s}", "type", "start", "epoch", (int)++harness->epoch, "name", "test/test"), harness->queue_fd);
+	for (unsigned i = 0; i < harness->arena_count; i++) tell_client(harness, i, 0, 0, getpid());
+	int plan = memory("plan", strlen(harness->plan));
+	if (write(plan, harness->plan, strlen(harness->plan)) < 0) die("plan");
+	send_message(harness, json_pack("{s:s,s:i,s:s,s:s,s:s}", "type", "mount", "id", INSTANCE, "name", "data", "mountpoint", "/data", "cache", "auto"), plan);
+	close(plan);
+	expect(harness, "mounted");
+	send_message(harness, json_pack("{s:s}", "type", "go"), -1);
+	expect(harness, "ready");
+}
+
+void harness_start(struct harness *harness, const char *plan) {
+	memset(harness, 0, sizeof *harness);
+	snprintf(harness->directory, sizeof harness->directory, "%s/diciclo-test-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+	if (!mkdtemp(harness->directory)) die("mkdtemp");
+	snprintf(harness->data, sizeof harness->data, "%s/data", harness->directory);
+	mkdir(harness->data, 0755);
+	static const char standard[] = "{\"version\":1,\"instance\":\"data\",\"root\":\"data.0\",\"nodes\":[{\"id\":\"data.1\",\"type\":\"local\",\"kind\":\"file\",\"options\":{\"path\":"
+		"\"%s\",\"readOnly\":false},\"children\":{}},{\"id\":\"data.0\",\"type\":\"cache\",\"kind\":\"file\",\"options\":{\"mode\":\"write-through\",\"size\":67108864,\"ttl\":1000},"
+		"\"children\":{\"below\":[\"data.1\"]}}]}";
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	snprintf(harness->plan, sizeof harness->plan, plan ? plan : standard, harness->data);
+	harness->queue_fd = memory("queue", sizeof(struct dc_queue));
+	harness->queue = mmap(NULL, sizeof(struct dc_queue), PROT_READ | PROT_WRITE, MAP_SHARED, harness->queue_fd, 0);
+	launch(harness);
+}
+
+void harness_attach(struct harness *harness, struct dc_client *client, uid_t uid, gid_t gid) {
+	unsigned index = harness->arena_count++;
+	int fd = harness->arena_fd[index] = memory("arena", DC_ARENA_SIZE);
+	memset(client, 0, sizeof *client);
+	client->queue = harness->queue;
+	client->arena = mmap(NULL, DC_ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	client->arena->magic = DC_ARENA_MAGIC;
+	client->arena->version = DC_LAYOUT_VERSION;
+	client->index = index;
+	client->generation = 1;
+	tell_client(harness, index, uid, gid, getpid());
+}
+
+void harness_restart(struct harness *harness) {
+	kill(harness->service, SIGKILL);
+	waitpid(harness->service, NULL, 0);
+	close(harness->link);
+	launch(harness);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *walk) {
+	(void)st, (void)type, (void)walk;
+	return remove(path);
+}
+
+void harness_stop(struct harness *harness) {
+	send_message(harness, json_pack("{s:s}", "type", "quit"), -1);
+	int status;
+	waitpid(harness->service, &status, 0);
+	if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+		fprintf(stderr, "harness: the service ended with status %d\n", status);
+		exit(99);
+	}
+	close(harness->link);
+	close(harness->queue_fd);
+	for (unsigned i = 0; i < harness->arena_count; i++) close(harness->arena_fd[i]);
+	nftw(harness->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+int64_t harness_call(struct dc_client *client, struct call *call) {
+	unsigned index = dc_client_acquire(client, -1);
+	struct dc_slot *slot = dc_client_slot(client, index);
+	unsigned char *buffer = dc_client_buffer(client, index);
+	size_t first = call->path ? strlen(call->path) : 0, second = call->path2 ? strlen(call->path2) : 0;
+	slot->operation = call->operation;
+	slot->flags = call->flags;
+	slot->instance = INSTANCE;
+	slot->handle = call->handle;
+	slot->handle2 = call->handle2;
+	slot->offset = call->offset;
+	slot->length = call->length;
+	slot->mode = call->mode;
+	slot->mask = call->mask;
+	slot->argument[0] = call->argument0;
+	slot->path_length = (uint32_t)first;
+	slot->path2_length = (uint32_t)second;
+	slot->attr = call->attr;
+	if (first) memcpy(buffer, call->path, first);
+	if (second) memcpy(buffer + first, call->path2, second);
+	if (call->data) memcpy(buffer + first + second, call->data, call->length);
+	int64_t result = dc_client_call(client, index);
+	call->value0 = slot->value[0];
+	call->attr = slot->attr;
+	if (call->out && result > 0) memcpy(call->out, buffer, (size_t)result);
+	dc_client_release(client, index);
+	return result;
+}

@@ -1,0 +1,47 @@
+/*
+ * harness.h - starts a real diciclo-service without pool-init: the other end of the link, clients as a library would be. For tests and benches of the service alone.
+ */
+#ifndef DICICLO_TEST_HARNESS_H
+#define DICICLO_TEST_HARNESS_H
+
+#include <sys/types.h>
+
+#include "client.h"
+
+struct harness {
+	pid_t service;
+	int link;
+	int queue_fd;
+	struct dc_queue *queue;
+	char directory[256]; /* pool directory, and `data` below it the host directory that is served */
+	char data[300];
+	unsigned next_client;
+	unsigned epoch;
+	char plan[2048];
+	int arena_fd[64];
+	unsigned arena_count;
+};
+
+/* `plan` may hold %s for the served directory; NULL: cache over local. Exits with a message on failure: tests have nothing to go on with. */
+void harness_start(struct harness *harness, const char *plan);
+void harness_stop(struct harness *harness);
+/* Kills the service and starts another on the same memory. */
+void harness_restart(struct harness *harness);
+/* A client as `uid`. */
+void harness_attach(struct harness *harness, struct dc_client *client, uid_t uid, gid_t gid);
+
+/* One request with a path: fills the slot, sends, answers the result; the slot's other fields as `prepare` was filled. */
+struct call {
+	uint16_t operation;
+	uint32_t flags, mode, mask;
+	uint64_t handle, handle2, offset, length, argument0;
+	const char *path, *path2;
+	const void *data;       /* to the buffer, `length` bytes */
+	/* answers */
+	uint64_t value0;
+	struct dc_wire_attr attr;
+	void *out;              /* from the buffer, result bytes */
+};
+int64_t harness_call(struct dc_client *client, struct call *call);
+
+#endif

@@ -1,0 +1,104 @@
+/** How the service's answers (docs/contract.md §4 and §6) are shown to people. They come from another process: whatever is missing shows as `-`. */
+import { humanSize } from '../spec/quantities.js';
+import { type Column, renderFields, renderTable, type View } from './output.js';
+
+type Plain = Record<string, unknown>;
+
+const plain = (value: unknown): Plain => (value !== null && typeof value === 'object' ? (value as Plain) : {});
+const list = (value: unknown): Plain[] => (Array.isArray(value) ? value.map(plain) : []);
+/** Counters that counted something; all are in the JSON. */
+const counted = (value: unknown): Plain =>
+  Object.fromEntries(Object.entries(plain(value)).filter(([, count]) => count !== 0));
+const number = (value: unknown): number | null => (typeof value === 'number' ? value : null);
+const size = (value: unknown): string | null => (typeof value === 'number' ? humanSize(value) : null);
+
+interface OperationRow {
+  door: string;
+  operation: string;
+  count: number | null;
+  errors: number | null;
+  bytes: string | null;
+  each: number | null;
+}
+
+const OPERATION_COLUMNS: Column<OperationRow>[] = [
+  { title: 'DOOR', value: (row) => row.door },
+  { title: 'OPERATION', value: (row) => row.operation },
+  { title: 'COUNT', value: (row) => row.count },
+  { title: 'ERRORS', value: (row) => row.errors },
+  { title: 'BYTES', value: (row) => row.bytes },
+  { title: 'NS EACH', value: (row) => row.each },
+];
+
+function operationRows(instance: Plain): OperationRow[] {
+  return Object.entries(plain(instance.doors)).flatMap(([door, value]) =>
+    Object.entries(plain(plain(value).operations)).map(([operation, counters]) => {
+      const { count, errors, bytes, nanoseconds } = plain(counters);
+      const each =
+        number(count) && number(nanoseconds) !== null ? Math.round(Number(nanoseconds) / Number(count)) : null;
+      return { door, operation, count: number(count), errors: number(errors), bytes: size(bytes), each };
+    }),
+  );
+}
+
+function instanceText(instance: Plain): string {
+  const rows = operationRows(instance);
+  const layers = list(instance.layers)
+    .map(({ id, type, statistics }) => {
+      const counters = Object.entries(counted(statistics)).map(([name, value]) => `${name} ${value}`);
+      return `  ${id} ${type}${counters.length > 0 ? `: ${counters.join(', ')}` : ''}\n`;
+    })
+    .join('');
+  const operations = rows.length > 0 ? renderTable(rows, OPERATION_COLUMNS) : 'no operations yet\n';
+  return `\n${instance.mountpoint ?? '(not mounted)'} (${instance.instance})\n${operations}${layers ? `layers:\n${layers}` : ''}`;
+}
+
+/** One pool's statistics, with the pool's name in `pool`. */
+export function statsText(stats: Plain): string {
+  const clients = plain(stats.clients);
+  const uncarried = Object.entries(plain(clients.uncarried)).map(([call, count]) => `${call} ${count}`);
+  return (
+    renderFields({
+      pool: String(stats.pool),
+      epoch: number(stats.epoch),
+      uptime: typeof stats.uptimeSeconds === 'number' ? `${stats.uptimeSeconds.toFixed(1)} s` : null,
+      cpu: typeof stats.cpuSeconds === 'number' ? `${stats.cpuSeconds.toFixed(2)} s` : null,
+      resident: size(stats.residentBytes),
+      clients: `${number(clients.attached) ?? 0} attached, ${number(clients.attachedTotal) ?? 0} in all`,
+      'left to the kernel door': uncarried.join(', ') || 'nothing',
+    }) + list(stats.instances).map(instanceText).join('')
+  );
+}
+
+export const queueView: View<Plain> = {
+  text: (queue) => {
+    const { workers, ...counters } = queue;
+    const fields = Object.fromEntries(Object.entries(counters).map(([name, value]) => [name, String(value)]));
+    const rows = list(workers);
+    const columns = ['id', 'cpu', 'state', 'handled', 'spins', 'sleeps'].map(
+      (key): Column<Plain> => ({
+        title: key.toUpperCase(),
+        value: (row) => (typeof row[key] === 'number' ? (row[key] as number) : String(row[key] ?? '')),
+      }),
+    );
+    return renderFields(fields) + (rows.length > 0 ? `\n${renderTable(rows, columns)}` : '');
+  },
+};
+
+function layerText(node: Plain, depth: number, role: string): string {
+  const pairs = (values: unknown) =>
+    Object.entries(plain(values))
+      .map(([name, value]) => `${name}=${value}`)
+      .join(' ');
+  const indent = '  '.repeat(depth);
+  const own = `${indent}${role ? `${role}: ` : ''}${node.type} (${node.id}) ${pairs(node.options)}`.trimEnd();
+  const counters = pairs(counted(node.statistics));
+  const children = Object.entries(plain(node.children)).flatMap(([name, nodes]) =>
+    list(nodes).map((child) => layerText(child, depth + 1, name)),
+  );
+  return `${own}\n${counters ? `${indent}  ${counters}\n` : ''}${children.join('')}`;
+}
+
+export const stackView: View<Plain> = {
+  text: (stack) => `${stack.mountpoint} (${stack.instance})\n${layerText(plain(stack.root), 0, '')}`,
+};

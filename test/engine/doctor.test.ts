@@ -1,0 +1,58 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { doctor } from '../../src/engine/doctor.js';
+
+describe('doctor', () => {
+  let directory: string;
+  beforeAll(() => {
+    directory = mkdtempSync(path.join(os.tmpdir(), 'dct-doctor-'));
+  });
+  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+  const door = async (program: string) => (await doctor(program)).at(-1)?.detail;
+  const script = (name: string, text: string) => {
+    const file = path.join(directory, name);
+    writeFileSync(file, text);
+    chmodSync(file, 0o755);
+    return file;
+  };
+
+  it('looks at the machine: every finding with a title, what is missing with a fix', async () => {
+    const findings = await doctor();
+    expect(findings.map((finding) => finding.id)).toEqual(
+      expect.arrayContaining(['machine', 'root', 'fuse-device', 'kernel', 'cgroup-memory', 'nofile', 'native']),
+    );
+    for (const finding of findings.filter((each) => each.status === 'missing')) expect(finding.fix).toBeTruthy();
+  });
+
+  it('sends dynamic programs to the library', async () => {
+    expect(await door('ls')).toMatch(/^library door/);
+  });
+
+  it('follows a script to its interpreter, through env too', async () => {
+    const findings = await doctor(script('a', '#!/usr/bin/env -S sh -e\n'));
+    expect(findings.map((finding) => finding.title)).toEqual([path.join(directory, 'a'), 'sh', 'door']);
+    expect(findings.at(-1)?.detail).toMatch(/^library door/);
+    expect(await door(script('b', '#!/no/such/interpreter\n'))).toContain('no program');
+  });
+
+  it.skipIf(!existsSync('/usr/bin/gcc'))('sends static and setuid programs to the kernel door', async () => {
+    const source = path.join(directory, 'x.c');
+    writeFileSync(source, 'int main(void) { return 0; }\n');
+    execFileSync('gcc', ['-static', '-o', path.join(directory, 'static'), source]);
+    execFileSync('gcc', ['-o', path.join(directory, 'dynamic'), source]);
+    expect(await door(path.join(directory, 'static'))).toContain('linked statically');
+    expect(await door(path.join(directory, 'dynamic'))).toMatch(/^library door/);
+    chmodSync(path.join(directory, 'dynamic'), 0o4755);
+    expect(await door(path.join(directory, 'dynamic'))).toContain('setuid');
+  });
+
+  it('knows what is no program at all', async () => {
+    expect((await doctor('no-such-program-here'))[0]).toMatchObject({ status: 'missing' });
+    expect((await doctor('/etc'))[0]).toMatchObject({ status: 'missing' });
+    expect(await door(script('c', 'just text\n'))).toMatch(/^kernel door/);
+    expect(await door(script('d', '\x7fELF'))).toMatch(/^kernel door/);
+  });
+});

@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    globalSetup: ['test/global-setup.ts'],
+    // Tests look at what commands write to stdout and stderr.
+    disableConsoleIntercept: true,
+    maxWorkers: 2,
+  },
+});
