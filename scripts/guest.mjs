@@ -97,7 +97,11 @@ function writeStart(out, command, environment) {
   const exports = Object.entries(environment).map(([name, value]) => `export ${name}=${quote(value)}`);
   const script = `#!/bin/bash
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mkdir -p /dev/shm /dev/pts
-mount -t tmpfs tmpfs /dev/shm; mount -t devpts pts /dev/pts; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /dev/shm; mount -t devpts pts /dev/pts; mount -t tmpfs tmpfs /run
+# The checkout may itself lie below /tmp.
+mkdir /guest-checkout; mount --bind ${quote(process.cwd())} /guest-checkout
+mount -t tmpfs tmpfs /tmp
+mkdir -p ${quote(process.cwd())}; mount --bind /guest-checkout ${quote(process.cwd())}
 touch /guest-out/.alive
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 modprobe fuse; ip link set lo up 2>/dev/null

@@ -159,15 +159,23 @@ describe('apply, plan and delete', () => {
     expect((await invoke('plan', ['-f', demo, '--exit-code'], engine)).exit).toBe(0);
   });
 
-  it('asks before removing, and needs --yes without a terminal', async () => {
+  it('takes a spec in hand for a yes', async () => {
+    const { engine, exit } = await invoke('delete', ['-f', demo]);
+    expect(exit).toBe(0);
+    expect(engine.calls.map(([name]) => name)).toContain('deleteTenant');
+  });
+
+  it('asks before removing by name, and needs --yes without a terminal', async () => {
     for (const [id, argv] of [
-      ['delete', ['-f', demo]],
+      ['delete', ['acme']],
       ['pool:destroy', ['db']],
     ] as const) {
       const refused = await invoke(id, [...argv]);
       expect(refused.exit).toBe(2);
       expect(refused.stderr).toContain('try: add --yes');
-      expect(refused.engine.calls.map(([name]) => name)).not.toContain('destroyPool');
+      expect(refused.engine.calls.map(([name]) => name)).not.toContain(
+        id === 'delete' ? 'deleteTenant' : 'destroyPool',
+      );
       expect((await invoke(id, [...argv, '--yes'])).exit).toBe(0);
       expect((await invoke(id, [...argv, '--dry-run'])).exit).toBe(0);
     }
