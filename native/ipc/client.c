@@ -93,28 +93,54 @@ void dc_client_detach(struct dc_client *client) {
 	client->arena = NULL;
 }
 
-unsigned dc_client_acquire(struct dc_client *client, int hint) {
-	uint64_t busy = atomic_load_explicit(&client->busy, memory_order_relaxed);
+static bool claim(struct dc_client *client, unsigned slot, uint32_t owner) {
+	uint32_t free = 0;
+	return atomic_load_explicit(&client->use[slot].owner, memory_order_relaxed) == 0 &&
+		atomic_compare_exchange_strong_explicit(&client->use[slot].owner, &free, owner, memory_order_acquire, memory_order_relaxed);
+}
+
+/* Slots of threads that ended in the middle of a call. By thread id alone: a vfork child is another process with the same slots. */
+static void reclaim_of_dead(struct dc_client *client) {
+	for (unsigned slot = 0; slot < DC_ARENA_SLOTS; slot++) {
+		uint32_t owner = atomic_load_explicit(&client->use[slot].owner, memory_order_acquire);
+		if (owner && raw(SYS_tkill, owner, 0, 0, 0, 0, 0) == -ESRCH) dc_client_abandoned(client, slot);
+	}
+}
+
+unsigned dc_client_acquire(struct dc_client *client, int hint, uint32_t owner) {
+	unsigned first = hint >= 0 ? (unsigned)hint : owner % DC_ARENA_SLOTS;
 	for (;;) {
-		if (~busy == 0) {
-			/* All 64 taken: this process has as many calls in flight. Sleep until one is released. */
-			uint32_t waiters = atomic_fetch_add_explicit(&client->busy_waiters, 1, memory_order_seq_cst) + 1;
-			busy = atomic_load_explicit(&client->busy, memory_order_seq_cst);
-			if (~busy == 0) dc_futex_wait(&client->busy_waiters, waiters, 10000000);
-			busy = atomic_load_explicit(&client->busy, memory_order_relaxed);
-			continue;
-		}
-		unsigned slot = hint >= 0 && !(busy >> hint & 1) ? (unsigned)hint : (unsigned)__builtin_ctzll(~busy);
-		if (atomic_compare_exchange_weak_explicit(&client->busy, &busy, busy | UINT64_C(1) << slot, memory_order_acq_rel, memory_order_relaxed)) return slot;
+		for (unsigned i = 0; i < DC_ARENA_SLOTS; i++)
+			if (claim(client, (first + i) % DC_ARENA_SLOTS, owner)) return (first + i) % DC_ARENA_SLOTS;
+		/* All 64 taken: this process has as many calls in flight. Sleep until one is released; not for long, a release may just have missed us. */
+		uint32_t waiters = atomic_fetch_add_explicit(&client->busy_waiters, 1, memory_order_seq_cst) + 1;
+		if (dc_futex_wait(&client->busy_waiters, waiters, 2000000) == -ETIMEDOUT) reclaim_of_dead(client);
 	}
 }
 
 void dc_client_release(struct dc_client *client, unsigned slot) {
-	uint64_t before = atomic_fetch_and_explicit(&client->busy, ~(UINT64_C(1) << slot), memory_order_seq_cst);
-	if (~before == 0 && atomic_load_explicit(&client->busy_waiters, memory_order_seq_cst)) {
+	atomic_store_explicit(&client->use[slot].owner, 0, memory_order_release);
+	if (__builtin_expect(atomic_load_explicit(&client->busy_waiters, memory_order_relaxed), 0)) {
 		atomic_store_explicit(&client->busy_waiters, 0, memory_order_seq_cst);
 		dc_futex_wake(&client->busy_waiters, INT_MAX);
 	}
+}
+
+bool dc_client_in_use(struct dc_client *client) {
+	for (unsigned slot = 0; slot < DC_ARENA_SLOTS; slot++)
+		if (atomic_load_explicit(&client->use[slot].owner, memory_order_acquire)) return true;
+	return false;
+}
+
+bool dc_client_abandoned(struct dc_client *client, unsigned index) {
+	struct dc_slot_use *use = &client->use[index];
+	uint32_t word = atomic_load_explicit(&dc_client_slot(client, index)->answer, memory_order_acquire), state = DC_ANSWER_STATE(word);
+	if (state != DC_ANSWER_PENDING && state != DC_ANSWER_WAITING) {
+		dc_client_release(client, index);
+		return true;
+	}
+	if (use->resent != use->sequence && dc_queue_put(client->queue, DC_ITEM(client->generation, client->index, index), 1000000u) == 0) use->resent = use->sequence;
+	return false;
 }
 
 /* Spin while that pays: a peer on this very CPU cannot answer while we spin. */
@@ -148,7 +174,7 @@ static void await(struct dc_client *client, struct dc_slot *slot, uint32_t seque
 
 int64_t dc_client_call(struct dc_client *client, unsigned index) {
 	struct dc_slot *slot = dc_client_slot(client, index);
-	uint32_t sequence = ++client->sequence[index] & 0x3fffffffu;
+	uint32_t sequence = ++client->use[index].sequence & 0x3fffffffu;
 	uint32_t cpu = (uint32_t)sched_getcpu();
 	slot->sequence = sequence;
 	slot->cpu = (uint16_t)cpu;

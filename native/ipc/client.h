@@ -5,6 +5,7 @@
 #ifndef DICICLO_IPC_CLIENT_H
 #define DICICLO_IPC_CLIENT_H
 
+#include <stdalign.h>
 #include <stdbool.h>
 
 #include "protocol.h"
@@ -14,10 +15,13 @@ struct dc_client {
 	struct dc_arena *arena;
 	uint32_t index, generation;
 	uint64_t epoch;
-	_Atomic uint64_t busy;            /* a bit per slot in use */
 	_Atomic uint32_t busy_waiters;    /* futex: threads waiting for a slot */
-	uint32_t sequence[DC_ARENA_SLOTS];
 	_Atomic uint64_t spins, sleeps;   /* how answers were waited for */
+	struct dc_slot_use {
+		alignas(DC_CACHE_LINE) _Atomic uint32_t owner; /* thread id of the user, 0: free. One word, so that a thread that jumps away at any instruction leaves its name */
+		uint32_t sequence;
+		uint32_t resent;                               /* sequence of the abandoned request that was put in again */
+	} use[DC_ARENA_SLOTS];
 };
 
 /* Connects to `socket_path`, maps. 0, or -errno (-EPERM: refused, -ENOENT/-ECONNREFUSED: no pool). Leaves no descriptor open. Raw system calls only. */
@@ -25,9 +29,15 @@ int dc_client_attach(struct dc_client *client, const char *socket_path);
 /* Unmaps; the service notices the process's end by itself. */
 void dc_client_detach(struct dc_client *client);
 
-/* A free slot's index; waits when all are taken. `hint` (-1: none): the slot this thread used last. */
-unsigned dc_client_acquire(struct dc_client *client, int hint);
+/* A free slot's index; waits when all are taken. `hint` (-1: none): the slot this thread used last; `owner`: the calling thread's id (gettid). */
+unsigned dc_client_acquire(struct dc_client *client, int hint, uint32_t owner);
 void dc_client_release(struct dc_client *client, unsigned slot);
+bool dc_client_in_use(struct dc_client *client);
+/*
+ * A slot whose user left in the middle of a call (longjmp out of a signal handler, a thread's end) and will not touch it again: frees it if no request of it is under way, else sees to it that
+ * it will be answered, and answers false: try again later. Whether the item had reached the queue is not known, so it is put in again; the service drops duplicates by sequence.
+ */
+bool dc_client_abandoned(struct dc_client *client, unsigned slot);
 
 static inline struct dc_slot *dc_client_slot(struct dc_client *client, unsigned slot) { return &client->arena->slot[slot]; }
 static inline unsigned char *dc_client_buffer(struct dc_client *client, unsigned slot) { return dc_arena_buffer(client->arena, slot); }

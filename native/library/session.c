@@ -36,13 +36,14 @@ _Static_assert(DC_UNCARRIED_COUNT <= DC_UNCARRIED_MAX, "counters fit the arena")
 
 /* Slots of this thread's calls in progress: more than one in a signal handler, or when a handler left by longjmp. */
 #define NESTED 8
+#define NO_SLOT UINT32_MAX /* about to take one */
 static TLS struct {
 	uint32_t tid;
 	int hint;
 	unsigned depth;
 	struct {
 		struct dc_client *client;
-		unsigned slot;
+		uint32_t slot;
 		uintptr_t frame;
 	} call[NESTED];
 } thread = {.hint = -1};
@@ -99,7 +100,7 @@ static struct dc_client *spare_client(void) {
 	static unsigned turn; /* by whoever attaches */
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		struct dc_client *client = &clients[turn++ % CLIENTS];
-		if (client == atomic_load(&current) || atomic_load(&client->busy)) continue;
+		if (client == atomic_load(&current) || dc_client_in_use(client)) continue;
 		if (client->arena) dc_client_detach(client);
 		return client;
 	}
@@ -179,6 +180,21 @@ void dc_uncarried(enum dc_uncarried which) {
 	dc_log(3, "not carried:", uncarried_names[which]);
 }
 
+static bool is_mine(struct dc_client *client, unsigned slot) {
+	return client->arena && atomic_load_explicit(&client->use[slot].owner, memory_order_relaxed) == dc_tid();
+}
+
+/* A call that was left between taking a slot and writing down which: what bears this thread's name and is not listed. Whether none is left. */
+static bool reap_unlisted(struct dc_client *client, unsigned listed) {
+	bool done = true;
+	for (unsigned slot = 0; slot < DC_ARENA_SLOTS; slot++) {
+		bool known = !is_mine(client, slot);
+		for (unsigned i = 0; i < listed && !known; i++) known = thread.call[i].client == client && thread.call[i].slot == slot;
+		if (!known && !dc_client_abandoned(client, slot)) done = false;
+	}
+	return done;
+}
+
 /*
  * Calls of this thread that are still on the list although a new one begins: interrupted by the signal handler that we are in, or left by its longjmp. The latter have frames
  * deeper than ours on the same stack; their slots are given back once answered.
@@ -189,29 +205,36 @@ static void reap_abandoned(uintptr_t frame) {
 	unsigned kept = 0, listed = thread.depth < NESTED ? thread.depth : NESTED;
 	for (unsigned i = 0; i < listed; i++) {
 		struct dc_client *client = thread.call[i].client;
-		unsigned slot = thread.call[i].slot;
-		bool live = thread.call[i].frame > frame;
-		if (!live && client->arena && DC_ANSWER_STATE(atomic_load(&dc_client_slot(client, slot)->answer)) == DC_ANSWER_DONE) {
-			dc_client_release(client, slot);
-			continue;
-		}
-		thread.call[kept++] = thread.call[i];
+		uint32_t slot = thread.call[i].slot;
+		bool live = thread.call[i].frame > frame, gone;
+		if (slot == NO_SLOT) gone = !live && reap_unlisted(client, listed);
+		else gone = !live && (!is_mine(client, slot) || dc_client_abandoned(client, slot));
+		if (!gone) thread.call[kept++] = thread.call[i];
 	}
 	thread.depth -= listed - kept;
+}
+
+/* Twice: a signal handler's calls between the two lines use the same entry. */
+static void list_call(unsigned at, struct dc_client *client, uintptr_t frame) {
+	if (at >= NESTED) return;
+	thread.call[at].client = client;
+	thread.call[at].slot = NO_SLOT;
+	thread.call[at].frame = frame;
+	atomic_signal_fence(memory_order_seq_cst);
 }
 
 void dc_call_begin(struct dc_call *call, struct dc_client *client, enum dc_operation operation, uint32_t instance, uint64_t handle) {
 	uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
 	if (__builtin_expect(thread.depth != 0, 0)) reap_abandoned(frame);
 	call->client = client;
-	call->index = dc_client_acquire(client, thread.hint);
+	unsigned at = thread.depth;
+	list_call(at, client, frame);
+	thread.depth = at + 1;
+	atomic_signal_fence(memory_order_seq_cst);
+	list_call(at, client, frame);
+	call->index = dc_client_acquire(client, thread.hint, dc_tid());
+	if (at < NESTED) thread.call[at].slot = call->index;
 	thread.hint = (int)call->index;
-	if (thread.depth < NESTED) {
-		thread.call[thread.depth].client = client;
-		thread.call[thread.depth].slot = call->index;
-		thread.call[thread.depth].frame = frame;
-	}
-	thread.depth++;
 	struct dc_slot *slot = call->slot = dc_client_slot(client, call->index);
 	call->buffer = dc_client_buffer(client, call->index);
 	slot->operation = (uint16_t)operation;
@@ -234,8 +257,10 @@ int64_t dc_call_send(struct dc_call *call) {
 }
 
 void dc_call_end(struct dc_call *call) {
-	if (thread.depth) thread.depth--;
+	/* In this order: who jumps away in between leaves an entry whose slot is no longer its own. */
 	dc_client_release(call->client, call->index);
+	atomic_signal_fence(memory_order_seq_cst);
+	if (thread.depth) thread.depth--;
 }
 
 void dc_stop_carrying(void) {

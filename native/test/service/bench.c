@@ -18,7 +18,7 @@ struct task {
 
 static void *run(void *argument) {
 	struct task *task = argument;
-	unsigned index = dc_client_acquire(task->client, -1);
+	unsigned index = dc_client_acquire(task->client, -1, (uint32_t)gettid());
 	struct dc_slot *slot = dc_client_slot(task->client, index);
 	slot->operation = task->call.operation;
 	slot->flags = 0;

@@ -158,7 +158,7 @@ void harness_stop(struct harness *harness) {
 }
 
 int64_t harness_call(struct dc_client *client, struct call *call) {
-	unsigned index = dc_client_acquire(client, -1);
+	unsigned index = dc_client_acquire(client, -1, (uint32_t)gettid());
 	struct dc_slot *slot = dc_client_slot(client, index);
 	unsigned char *buffer = dc_client_buffer(client, index);
 	size_t first = call->path ? strlen(call->path) : 0, second = call->path2 ? strlen(call->path2) : 0;
