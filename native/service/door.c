@@ -100,6 +100,7 @@ static ssize_t device_write(int fd, struct iovec *iov, int count, void *userdata
 	bool init = door->init_unique && header->unique == door->init_unique;
 	if (init && !header->error && count == 2 && iov[1].iov_len == sizeof(struct fuse_init_out)) patch_init_answer(door, iov[1].iov_base);
 	ssize_t written;
+	DOOR_BEFORE_ANSWER(door);
 	do written = writev(fd, iov, count);
 	while (written < 0 && errno == EINTR);
 	if (init) {

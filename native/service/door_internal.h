@@ -109,6 +109,19 @@ extern _Thread_local struct door_request door_current;
 
 extern const struct fuse_lowlevel_ops door_operations;
 
+/*
+ * The kernel forgets a node only after the answers to all that it asked about it: an order that passes through the kernel, where the thread sanitizer cannot see it.
+ */
+#ifdef __SANITIZE_THREAD__
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#define DOOR_BEFORE_ANSWER(door) __tsan_release(door)
+#define DOOR_AT_FORGET(door) __tsan_acquire(door)
+#else
+#define DOOR_BEFORE_ANSWER(door) ((void)(door))
+#define DOOR_AT_FORGET(door) ((void)(door))
+#endif
+
 /* ---- nodes ---------------------------------------------------------------------------------------------------------------- */
 int door_table_open(struct dc_door *door);
 void door_table_close(struct dc_door *door);

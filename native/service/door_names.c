@@ -65,6 +65,7 @@ static int send_answer(fuse_req_t req, const void *data, size_t length) {
 	if (req) return fuse_reply_buf(req, data, length);
 	struct fuse_out_header header = {.len = (uint32_t)(sizeof header + length), .unique = door_current.header->unique};
 	struct iovec iov[2] = {{&header, sizeof header}, {(void *)(uintptr_t)data, length}};
+	DOOR_BEFORE_ANSWER(door_current.door);
 	return writev(door_current.door->fd, iov, 2) < 0 ? -errno : 0;
 }
 static void send_error(fuse_req_t req, int error) {
@@ -74,6 +75,7 @@ static void send_error(fuse_req_t req, int error) {
 	}
 	struct fuse_out_header header = {.len = sizeof header, .error = error, .unique = door_current.header->unique};
 	door_current.result = error;
+	DOOR_BEFORE_ANSWER(door_current.door);
 	if (write(door_current.door->fd, &header, sizeof header) < 0 && errno != ENOENT) door_log(door_current.door, LOG_WARNING, "a reply failed: %s", strerror(errno));
 }
 

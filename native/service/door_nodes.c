@@ -169,6 +169,7 @@ static void entry_retire(struct dc_door *door, struct door_entry *entry, struct 
 void door_entry_forget(struct dc_door *door, uint64_t number, uint64_t count) {
 	struct door_table *table = &door->table;
 	if (number == FUSE_ROOT_ID) return;
+	DOOR_AT_FORGET(door);
 	pthread_mutex_lock(&table->lock);
 	struct door_entry *entry = door_entry_of(door, number);
 	struct dc_node *node = entry ? atomic_load(&entry->node) : NULL;

@@ -101,7 +101,7 @@ void coherence_append(void) {
 /* ---- the races ------------------------------------------------------------------------------------------------------------ */
 static sem_t reached, go_on;
 static _Atomic int hold; /* how many calls to hold */
-static uint64_t hold_ino;
+static _Atomic uint64_t hold_ino;
 
 static void hold_here(struct dc_node *node) {
 	if (hold_ino && node->ino != hold_ino) return;
@@ -416,6 +416,7 @@ static void storm_check(int file) {
 		snprintf(text, sizeof text, "%08u", value);
 		change_write(name, 0, text);
 		char *seen = read_file(path(name));
+		CHECK(seen);
 		if (strcmp(seen, text)) fprintf(stderr, "  wrote %s, read %s\n", text, seen);
 		CHECK(!strcmp(seen, text));
 		change_truncate(name, 8 + value % 50);

@@ -34,9 +34,9 @@ uint64_t dc_now_ns(void) {
 }
 struct dc_node *dc_handle_node(struct dc_instance *instance, uint64_t handle) {
 	(void)instance;
-	if (handle != 1 || !world.handle_node) return NULL;
-	DC_FILE_CALL(world.below, reference, world.handle_node, 1);
-	return world.handle_node;
+	struct dc_node *node = handle == 1 ? world.handle_node : NULL;
+	if (node) DC_FILE_CALL(world.below, reference, node, 1);
+	return node;
 }
 void dc_block_begin(struct dc_context *context) {
 	(void)context;
@@ -56,10 +56,14 @@ static void host_log(const struct dc_host *host, int priority, const char *forma
 }
 
 /* ---- the hook ------------------------------------------------------------------------------------------------------------- */
+static void run_hook(_Atomic(hook_function) *place, struct dc_node *node) {
+	hook_function function = atomic_load(place);
+	if (function) function(node);
+}
 #define AROUND(which, node, call) \
-	if (world.before[which]) world.before[which](node); \
+	run_hook(&world.before[which], node); \
 	__typeof__(call) result = call; \
-	if (world.after[which]) world.after[which](node); \
+	run_hook(&world.after[which], node); \
 	return result
 
 static int hook_lookup(struct dc_libservice *self, struct dc_context *context, struct dc_node *parent, const char *name, size_t length, struct dc_node **node, struct dc_attr *attr,

@@ -34,9 +34,9 @@ struct world {
 	struct dc_libservice *below; /* the real root */
 	struct dc_libservice hook;
 	struct dc_file_binding binding;
-	hook_function before[HOOK_COUNT], after[HOOK_COUNT];
+	_Atomic(hook_function) before[HOOK_COUNT], after[HOOK_COUNT]; /* threads of the door read them while a test sets them */
 	_Atomic uint64_t counts[DC_COUNTED_COUNT], errors[DC_COUNTED_COUNT];
-	struct dc_node *handle_node; /* what dc_handle_node answers for number 1 */
+	struct dc_node *_Atomic handle_node; /* what dc_handle_node answers for number 1 */
 };
 extern struct world world;
 

@@ -20,6 +20,21 @@ static void arm(int count) {
 	atomic_store(&hold, count);
 }
 
+static unsigned thread_count(void) {
+	struct dc_door *door = world.instance.door;
+	pthread_mutex_lock(&door->lock);
+	unsigned count = door->thread_count;
+	pthread_mutex_unlock(&door->lock);
+	return count;
+}
+static uint32_t node_count(void) {
+	struct door_table *table = &world.instance.door->table;
+	pthread_mutex_lock(&table->lock);
+	uint32_t count = table->count;
+	pthread_mutex_unlock(&table->lock);
+	return count;
+}
+
 static void *fsync_main(void *argument) {
 	char name[32]; /* files of their own: the kernel lets one fsync of a file through at a time */
 	snprintf(name, sizeof name, "slow%d", (int)(intptr_t)argument);
@@ -43,8 +58,8 @@ void life_blocked_fsync(void) {
 	}
 	for (int i = 0; i < 6; i++) sem_post(&go_on);
 	for (int i = 0; i < 6; i++) pthread_join(threads[i], NULL);
-	for (int i = 0; i < 500 && world.instance.door->thread_count > 3; i++) usleep(10000), write_file(path("slow"), "y");
-	CHECK(world.instance.door->thread_count <= 3);
+	for (int i = 0; i < 500 && thread_count() > 3; i++) usleep(10000), write_file(path("slow"), "y");
+	CHECK(thread_count() <= 3);
 }
 
 void life_handle_names(void) {
@@ -90,8 +105,8 @@ void life_forget(void) {
 	for (int i = 0; i < 500 && dc_door_knows(node); i++) usleep(10000);
 	CHECK(!dc_door_knows(node) && !dc_door_find(world.instance.door, st.st_ino));
 	stack_forget(node);
-	for (int i = 0; i < 500 && world.instance.door->table.count > 2; i++) usleep(10000);
-	CHECK(world.instance.door->table.count <= 2); /* the root and d */
+	for (int i = 0; i < 500 && node_count() > 2; i++) usleep(10000);
+	CHECK(node_count() <= 2); /* the root and d */
 	CHECK(dc_door_find(world.instance.door, 0x123456789) == NULL);
 }
 
