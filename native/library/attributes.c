@@ -43,13 +43,18 @@ EXPORT int fchmodat(int dirfd, const char *path, mode_t mode, int flags) {
 	struct dc_walk walk;
 	bool kernel;
 	struct dc_wire_attr set = {.mode = mode & 07777};
-	if (flags) return NEXT(fchmodat)(dc_kernel_dirfd(dirfd), path, mode, flags);
-	long result = dc_set_attr(dirfd, path, 0, DC_SET_MODE, &set, &kernel, &walk);
+	if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) return NEXT(fchmodat)(dc_kernel_dirfd(dirfd), path, mode, flags);
+	uint32_t path_flags = (flags & AT_SYMLINK_NOFOLLOW ? DC_PATH_NOFOLLOW : 0) | (flags & AT_EMPTY_PATH ? DC_PATH_EMPTY : 0);
+	long result = dc_set_attr(dirfd, path, path_flags, DC_SET_MODE, &set, &kernel, &walk);
 	return kernel ? NEXT(fchmodat)(walk.dirfd, walk.path, mode, flags) : (int)result;
 }
 
 EXPORT int chmod(const char *path, mode_t mode) {
 	return fchmodat(AT_FDCWD, path, mode, 0);
+}
+
+EXPORT int lchmod(const char *path, mode_t mode) {
+	return fchmodat(AT_FDCWD, path, mode, AT_SYMLINK_NOFOLLOW);
 }
 
 EXPORT int fchmod(int fd, mode_t mode) {

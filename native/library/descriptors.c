@@ -8,16 +8,18 @@
 #include <linux/close_range.h>
 #include <linux/fs.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <mqueue.h>
+#include <pty.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
-#include <termios.h>
 
 /* ---- copies ---------------------------------------------------------------------------------------------------------------- */
 /* After the kernel made `to` a copy of `from`. */
@@ -69,37 +71,28 @@ ALIAS(__dup2, dup2);
 /* ---- fcntl ----------------------------------------------------------------------------------------------------------------- */
 #define SETTABLE (O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME)
 
-/*
- * O_APPEND switched on: every write says so. Switched off where the open had it: the service's handle still appends, so the description is the kernel's from now on.
- */
+/* A description that other processes have may have been changed by them: the kernel knows. */
+int dc_file_flags(struct dc_file *file, int fd) {
+	long now = atomic_load_explicit(&file->shared, memory_order_relaxed) ? k_fcntl(fd, F_GETFL, 0) : -1;
+	if (now >= 0) {
+		atomic_store(&file->append, now & O_APPEND);
+		atomic_store(&file->flags, (atomic_load(&file->flags) & ~SETTABLE) | ((int)now & SETTABLE & ~O_APPEND));
+	}
+	return atomic_load(&file->flags) | (atomic_load(&file->append) ? O_APPEND : 0);
+}
+
 static int64_t set_flags(struct dc_file *file, int fd, int flags) {
 	if (file->flags & O_PATH) return -EBADF;
-	int wanted = (file->flags & ~SETTABLE) | (flags & SETTABLE);
-	if ((file->flags & O_APPEND) && !(flags & O_APPEND)) {
-		dc_uncarried(DC_UNCARRIED_setfl);
-		dc_share_file(file);
-		long result = k_fcntl(fd, F_SETFL, flags);
-		if (result < 0) return result;
-		/* Every number of it leaves the table. */
-		for (int other = 0; other <= atomic_load(&dc_table_high); other++) {
-			if (atomic_load(&dc_table[other]) != file) continue;
-			dc_table_set(other, NULL);
-			dc_known[other] = DC_KNOWN_NOT;
-		}
-		return 0;
-	}
-	if (atomic_load(&file->kernel)) {
-		long result = k_fcntl(fd, F_SETFL, flags);
-		if (result < 0) return result;
-	}
-	if (!(file->flags & O_APPEND)) atomic_store(&file->append, flags & O_APPEND);
-	atomic_store(&file->flags, wanted & ~(file->flags & O_APPEND ? 0 : O_APPEND));
+	long result = atomic_load(&file->kernel) ? k_fcntl(fd, F_SETFL, flags) : 0;
+	if (result < 0) return result;
+	atomic_store(&file->append, flags & O_APPEND);
+	atomic_store(&file->flags, (file->flags & ~SETTABLE) | (flags & SETTABLE & ~O_APPEND));
 	return 0;
 }
 
 static int64_t carried_fcntl(struct dc_file *file, int fd, int command, long argument, bool *kernel) {
 	switch (command) {
-	case F_GETFL: return file->flags | (atomic_load(&file->append) ? O_APPEND : 0) | (file->flags & O_PATH ? 0 : 0100000);
+	case F_GETFL: return dc_file_flags(file, fd) | (file->flags & O_PATH ? 0 : 0100000 /* O_LARGEFILE, as the kernel shows it */);
 	case F_SETFL: return set_flags(file, fd, (int)argument);
 	case F_GETFD:
 	case F_SETFD: break; /* the placeholder's own are the application's */
@@ -191,7 +184,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...) {
 	case FIOCLEX:
 	case FIONCLEX: result = k_fcntl(fd, F_SETFD, request == FIOCLEX ? FD_CLOEXEC : 0); break;
 	case FIONREAD: result = bytes_left(file, fd, argument); break;
-	case TCGETS: result = -ENOTTY; break; /* isatty */
+	case TCGETS: result = file->flags & O_PATH ? -EBADF : -ENOTTY; break; /* isatty */
 	case FICLONE:
 	case FICLONERANGE: result = -EOPNOTSUPP; break; /* as the kernel says of FUSE */
 	}
@@ -201,19 +194,6 @@ EXPORT int ioctl(int fd, unsigned long request, ...) {
 	}
 	dc_file_put(file);
 	return result == DC_RESULT_KERNEL ? NEXT(ioctl)(fd, request, argument) : (int)dc_return(result);
-}
-
-/* glibc asks the kernel unseen, which would say EBADF of a placeholder. */
-EXPORT int isatty(int fd) {
-	if (!dc_active || (unsigned)fd >= DC_FD_MAX || !atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return NEXT(isatty)(fd);
-	errno = ENOTTY;
-	return 0;
-}
-
-EXPORT int tcgetattr(int fd, struct termios *out) {
-	if (!dc_active || (unsigned)fd >= DC_FD_MAX || !atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return NEXT(tcgetattr)(fd, out);
-	errno = ENOTTY;
-	return -1;
 }
 
 /* ---- closing many ---------------------------------------------------------------------------------------------------------- */
@@ -249,9 +229,16 @@ static int forget_pair(int result, const int pair[2]) {
 
 EXPORT int socketpair(int domain, int type, int protocol, int pair[2]) { return forget_pair(NEXT(socketpair)(domain, type, protocol, pair), pair); }
 EXPORT int pipe(int pair[2]) { return forget_pair(NEXT(pipe)(pair), pair); }
+ALIAS(__pipe, pipe);
 EXPORT int pipe2(int pair[2], int flags) { return forget_pair(NEXT(pipe2)(pair, flags), pair); }
-EXPORT int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict length) { return dc_forget_new(NEXT(accept)(fd, address, length)); }
-EXPORT int accept4(int fd, struct sockaddr *restrict address, socklen_t *restrict length, int flags) { return dc_forget_new(NEXT(accept4)(fd, address, length, flags)); }
+EXPORT int accept(int fd, struct sockaddr *restrict address, socklen_t *restrict length) {
+	dc_upgrade_fd(fd, DC_UNCARRIED_kind);
+	return dc_forget_new(NEXT(accept)(fd, address, length));
+}
+EXPORT int accept4(int fd, struct sockaddr *restrict address, socklen_t *restrict length, int flags) {
+	dc_upgrade_fd(fd, DC_UNCARRIED_kind);
+	return dc_forget_new(NEXT(accept4)(fd, address, length, flags));
+}
 EXPORT int epoll_create(int size) { return dc_forget_new(NEXT(epoll_create)(size)); }
 EXPORT int epoll_create1(int flags) { return dc_forget_new(NEXT(epoll_create1)(flags)); }
 EXPORT int eventfd(unsigned initial, int flags) { return dc_forget_new(NEXT(eventfd)(initial, flags)); }
@@ -260,3 +247,29 @@ EXPORT int signalfd(int fd, const sigset_t *set, int flags) { return dc_forget_n
 EXPORT int inotify_init(void) { return dc_forget_new(NEXT(inotify_init)()); }
 EXPORT int inotify_init1(int flags) { return dc_forget_new(NEXT(inotify_init1)(flags)); }
 EXPORT int memfd_create(const char *name, unsigned flags) { return dc_forget_new(NEXT(memfd_create)(name, flags)); }
+EXPORT int posix_openpt(int flags) { return dc_forget_new(NEXT(posix_openpt)(flags)); }
+EXPORT int getpt(void) { return dc_forget_new(NEXT(getpt)()); }
+EXPORT int shm_open(const char *name, int flags, mode_t mode) { return dc_forget_new(NEXT(shm_open)(name, flags, mode)); }
+
+EXPORT int openpty(int *master, int *slave, char *name, const struct termios *terminal, const struct winsize *size) {
+	int result = NEXT(openpty)(master, slave, name, terminal, size);
+	if (result == 0) forget_pair(0, (int[2]){*master, *slave});
+	return result;
+}
+
+EXPORT mqd_t mq_open(const char *name, int flags, ...) {
+	va_list list;
+	va_start(list, flags);
+	mode_t mode = va_arg(list, mode_t);
+	struct mq_attr *attributes = va_arg(list, struct mq_attr *);
+	va_end(list);
+	return dc_forget_new(NEXT(mq_open)(name, flags, mode, attributes));
+}
+
+mqd_t __mq_open_2(const char *name, int flags);
+EXPORT mqd_t __mq_open_2(const char *name, int flags) { return dc_forget_new(NEXT(__mq_open_2)(name, flags)); }
+
+int pidfd_open(pid_t pid, unsigned flags);
+EXPORT int pidfd_open(pid_t pid, unsigned flags) { return dc_forget_new(NEXT(pidfd_open)(pid, flags)); }
+int pidfd_getfd(int pidfd, int target, unsigned flags);
+EXPORT int pidfd_getfd(int pidfd, int target, unsigned flags) { return dc_forget_new(NEXT(pidfd_getfd)(pidfd, target, flags)); }

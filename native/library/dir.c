@@ -101,6 +101,17 @@ EXPORT ssize_t getdents64(int fd, void *buffer, size_t size) {
 	return dc_return(result);
 }
 
+EXPORT ssize_t getdirentries(int fd, char *restrict buffer, size_t size, off_t *restrict base) {
+	struct dc_file *file = dc_file_get(fd);
+	if (!file) return NEXT(getdirentries)(fd, buffer, size, base);
+	dc_file_put(file);
+	off_t position = lseek(fd, 0, SEEK_CUR);
+	ssize_t result = getdents64(fd, buffer, size);
+	if (result >= 0) *base = position;
+	return result;
+}
+ALIAS(getdirentries64, getdirentries);
+
 /* ---- streams --------------------------------------------------------------------------------------------------------------- */
 static DIR *stream_new(int fd) {
 	struct stream *stream = malloc(sizeof *stream);

@@ -66,8 +66,8 @@ static inline long dc_return(int64_t result) {
 	X(sendfile, "sendfile") X(splice, "splice") X(ioctl, "ioctl") X(poll, "poll") X(select, "select") X(epoll, "epoll") X(fork, "fork") X(exec, "exec") X(spawn, "spawn") \
 	X(sendmsg, "sendmsg") X(fchdir, "fchdir") X(freopen, "freopen") X(ftw, "ftw") X(glob, "glob") X(fts, "fts") X(two_paths, "two-instances") X(leaves, "leaves") \
 	X(special, "special-file") X(stale, "stale") X(dirfd, "kernel-dirfd") X(proc, "proc-fd") X(inotify, "inotify") X(handle_at, "name-to-handle") X(uring, "io-uring") \
-	X(aio, "aio") X(stdio, "stdio-layout") X(wide, "stdio-wide") X(setfl, "setfl") X(ids, "ids") X(copy, "copy-range") X(nested, "nested-mount") X(openat2, "openat2") X(mount, "mount") \
-	X(fexecve, "fexecve") X(descriptor, "descriptor-high") X(syscall, "syscall") X(fcntl, "fcntl") X(exclusive, "handle-limit")
+	X(aio, "aio") X(stdio, "stdio-layout") X(wide, "stdio-wide") X(ids, "ids") X(copy, "copy-range") X(nested, "nested-mount") X(openat2, "openat2") X(mount, "mount") \
+	X(fexecve, "fexecve") X(descriptor, "descriptor-high") X(syscall, "syscall") X(fcntl, "fcntl") X(exclusive, "handle-limit") X(kind, "other-kind")
 enum dc_uncarried {
 #define X(id, text) DC_UNCARRIED_##id,
 	DC_UNCARRIED(X)
@@ -92,6 +92,7 @@ bool dc_mounts_match(const char *path, struct dc_place *place);
 bool dc_mounts_device(uint64_t device, struct dc_place *place); /* rest stays unset */
 /* The mount point of an instance into `out` (1001 bytes): its length, 0 when it is gone. */
 size_t dc_mounts_point(uint32_t instance, uint32_t entry, char *out);
+unsigned dc_mounts_instances(uint32_t *out, unsigned space); /* how many are carried, their numbers into `out` */
 bool dc_mounts_nested(uint32_t entry); /* another mount lies below it */
 
 /* ---- session.c ------------------------------------------------------------------------------------------------------------- */
@@ -122,13 +123,13 @@ struct dc_file {
 	struct dc_client *client;
 	uint64_t handle, device, ino;
 	uint32_t instance, entry;
-	_Atomic int flags;        /* open(2) */
+	_Atomic int flags;        /* open(2), without O_APPEND */
 	_Atomic uint32_t lock;    /* of `offset`: the owner's thread id, and WAITERS */
 	_Atomic int64_t offset;   /* while this process alone has the description; directories: the cookie */
 	_Atomic bool kernel;      /* its descriptors are the kernel door's own, no placeholders */
 	_Atomic bool shared;      /* other processes may have the description: the kernel's offset is the truth */
 	_Atomic bool forked;      /* shared by nothing but a fork of ours: see children.c */
-	_Atomic bool append;      /* O_APPEND was set after the open */
+	_Atomic bool append;      /* O_APPEND, as of the open or of F_SETFL; of a shared description the kernel knows better: dc_file_flags */
 	bool directory;
 	uint32_t index, next_free;
 	uint16_t hint_length;     /* 0: unknown */
@@ -227,10 +228,14 @@ bool dc_locate(int dirfd, const char *path, uint32_t flags, struct dc_place *pla
 /* A descriptor that is about to be given to the kernel as a directory. */
 int dc_kernel_dirfd(int dirfd);
 
+/* ---- stdio.c --------------------------------------------------------------------------------------------------------------- */
+struct _IO_FILE *dc_widened(struct _IO_FILE *stream); /* made fit for wide characters */
+
 /* ---- operations that several wrappers share -------------------------------------------------------------------------------- */
 int dc_open_at(int dirfd, const char *path, int flags, mode_t mode); /* fd, or -1 and errno: what openat does */
 int dc_open_carried(int dirfd, const char *path, int flags, mode_t mode); /* fd; -errno; DC_RESULT_KERNEL: not ours */
 int dc_close_fd(int fd);
+int dc_file_flags(struct dc_file *file, int fd); /* open(2), as F_GETFL would say */
 ssize_t dc_transfer(struct dc_file *file, bool write, const struct iovec *iov, int count, off_t offset, int rwf); /* offset -1: the description's own. -errno */
 int64_t dc_seek_file(struct dc_file *file, int fd, off_t offset, int whence);
 int dc_stat_file(struct dc_file *file, struct stat *out);

@@ -178,7 +178,7 @@ static int64_t copy_through(struct dc_file *from, off_t from_offset, struct dc_f
 /* Both ends in one instance: the service copies. -errno, or DC_RESULT_KERNEL. */
 static int64_t copy_inside(struct dc_file *from, off_t from_offset, struct dc_file *to, off_t to_offset, size_t length) {
 	if (from->flags & O_PATH || to->flags & O_PATH || (from->flags & O_ACCMODE) == O_WRONLY || (to->flags & O_ACCMODE) == O_RDONLY) return -EBADF;
-	if (to->flags & O_APPEND || atomic_load(&to->append)) return -EBADF;
+	if (atomic_load(&to->append)) return -EBADF;
 	if (from->directory || to->directory) return -EISDIR;
 	if (from_offset < 0 || to_offset < 0) return -EINVAL;
 	if (from->ino == to->ino && from_offset < to_offset + (off_t)length && to_offset < from_offset + (off_t)length) return -EINVAL;
@@ -273,6 +273,7 @@ static void receive_rights(const struct msghdr *message) {
 }
 
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+	dc_upgrade_fd(fd, DC_UNCARRIED_kind);
 	share_rights(message);
 	return NEXT(sendmsg)(fd, message, flags);
 }
@@ -283,6 +284,7 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 }
 
 EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
+	dc_upgrade_fd(fd, DC_UNCARRIED_kind);
 	ssize_t result = NEXT(recvmsg)(fd, message, flags);
 	if (result >= 0) receive_rights(message);
 	return result;

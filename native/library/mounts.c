@@ -107,6 +107,18 @@ size_t dc_mounts_point(uint32_t instance, uint32_t i, char *out) {
 	return length;
 }
 
+unsigned dc_mounts_instances(uint32_t *out, unsigned space) {
+	uint64_t generation;
+	unsigned count;
+	do {
+		generation = read_begin();
+		count = 0;
+		for (uint32_t i = 0; i < entry_count() && count < space; i++)
+			if (usable(i)) out[count++] = mounts->entry[i].instance;
+	} while (read_again(generation));
+	return count;
+}
+
 bool dc_mounts_nested(uint32_t self) {
 	uint64_t generation;
 	bool nested;

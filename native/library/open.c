@@ -55,7 +55,8 @@ static int attach_descriptor(struct dc_walk *walk, int flags) {
 	file->entry = walk->place.entry;
 	file->device = walk->place.device;
 	bool temporary = (flags & O_TMPFILE) == O_TMPFILE;
-	file->flags = (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | O_NOCTTY | (temporary ? O_TMPFILE : 0))) & ~(flags & O_PATH ? O_ACCMODE : 0);
+	atomic_store(&file->append, flags & O_APPEND && !(flags & O_PATH));
+	file->flags = (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_APPEND | (temporary ? O_TMPFILE : 0))) & ~(flags & O_PATH ? O_ACCMODE : 0);
 	if (!temporary) keep_hint(file, walk, walk->base);
 	dc_walk_end(walk);
 	int fd = descriptor(walk, file, kernel_knows, flags);
@@ -77,7 +78,7 @@ static int attach_descriptor(struct dc_walk *walk, int flags) {
 static int open_walk(struct dc_walk *walk, int dirfd, const char *path, int flags, mode_t mode) {
 	if (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) mode &= ~dc_umask();
 	for (dc_walk_start(walk, dirfd, path, flags & O_NOFOLLOW ? DC_PATH_NOFOLLOW : 0); dc_walk_next(walk, DC_OP_OPEN); dc_walk_send(walk)) {
-		walk->call.slot->mask = (uint32_t)flags & ~(uint32_t)O_CLOEXEC;
+		walk->call.slot->mask = (uint32_t)flags & ~(uint32_t)(O_CLOEXEC | O_APPEND); /* each write says whether it appends: F_SETFL may change it */
 		walk->call.slot->mode = mode & 07777;
 	}
 	if (walk->kernel) {

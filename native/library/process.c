@@ -206,27 +206,41 @@ EXPORT int execle(const char *path, const char *first, ...) {
 }
 
 /* ---- spawn: glibc's child acts on the descriptors unseen --------------------------------------------------------------------- */
-static int spawn(bool search, pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *actions,
+static int spawn(__typeof__(&posix_spawn) real, pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *actions,
                  const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict]) {
 	struct environment environment;
 	with_library(&environment, envp);
 	if (actions) dc_children_escaped();
 	else dc_children_inherited();
 	dc_share_table(actions ? DC_SHARE_ALL : DC_SHARE_INHERITABLE);
-	int result = search ? NEXT(posix_spawnp)(pid, path, actions, attributes, argv, environment.list)
-	                    : NEXT(posix_spawn)(pid, path, actions, attributes, argv, environment.list);
+	int result = real(pid, path, actions, attributes, argv, environment.list);
 	drop_environment(&environment);
 	return result;
 }
 
 EXPORT int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *actions,
                        const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict]) {
-	return spawn(false, pid, path, actions, attributes, argv, envp);
+	return spawn(NEXT(posix_spawn), pid, path, actions, attributes, argv, envp);
 }
 
 EXPORT int posix_spawnp(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *actions,
                         const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict]) {
-	return spawn(true, pid, path, actions, attributes, argv, envp);
+	return spawn(NEXT(posix_spawnp), pid, path, actions, attributes, argv, envp);
+}
+
+/* glibc 2.39. */
+int pidfd_spawn(int *restrict pidfd, const char *restrict path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *restrict attributes, char *const argv[restrict],
+                char *const envp[restrict]);
+int pidfd_spawnp(int *restrict pidfd, const char *restrict path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *restrict attributes, char *const argv[restrict],
+                 char *const envp[restrict]);
+EXPORT int pidfd_spawn(int *restrict pidfd, const char *restrict path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *restrict attributes,
+                       char *const argv[restrict], char *const envp[restrict]) {
+	return spawn(NEXT(pidfd_spawn), pidfd, path, actions, attributes, argv, envp);
+}
+
+EXPORT int pidfd_spawnp(int *restrict pidfd, const char *restrict path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *restrict attributes,
+                        char *const argv[restrict], char *const envp[restrict]) {
+	return spawn(NEXT(pidfd_spawnp), pidfd, path, actions, attributes, argv, envp);
 }
 
 EXPORT int system(const char *command) {
@@ -242,3 +256,4 @@ EXPORT FILE *popen(const char *command, const char *mode) {
 	if (stream) dc_forget_new(fileno(stream));
 	return stream;
 }
+ALIAS(_IO_popen, popen);

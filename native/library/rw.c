@@ -6,13 +6,9 @@
  */
 #include "internal.h"
 
-static bool appends(const struct dc_file *file) {
-	return file->flags & O_APPEND || atomic_load_explicit(&file->append, memory_order_relaxed);
-}
-
-/* The kernel does it: only its offset is right. */
-static bool left_to_kernel(struct dc_file *file, bool write) {
-	return atomic_load_explicit(&file->shared, memory_order_relaxed) && !(write && appends(file));
+/* The kernel does it: only its offset is right. Whether a shared description appends, it says too. */
+static bool left_to_kernel(struct dc_file *file, int fd, bool write) {
+	return atomic_load_explicit(&file->shared, memory_order_relaxed) && !(write && dc_file_flags(file, fd) & O_APPEND);
 }
 
 /*
@@ -41,7 +37,7 @@ static bool sequential(int fd, bool write, const struct iovec *iov, int count, i
 	if (!dc_active || (unsigned)fd >= DC_FD_MAX || !atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return false;
 	struct dc_file *file = dc_file_find(fd);
 	if (!file) return false;
-	if (left_to_kernel(file, write) && by_kernel(file, fd, write, iov, count, rwf, result)) {
+	if (left_to_kernel(file, fd, write) && by_kernel(file, fd, write, iov, count, rwf, result)) {
 		dc_file_put(file);
 		return true;
 	}
@@ -52,6 +48,7 @@ static bool sequential(int fd, bool write, const struct iovec *iov, int count, i
 static bool positioned(int fd, bool write, const struct iovec *iov, int count, off_t offset, int rwf, ssize_t *result) {
 	struct dc_file *file = dc_file_get(fd);
 	if (!file) return false;
+	if (write && atomic_load_explicit(&file->shared, memory_order_relaxed)) dc_file_flags(file, fd);
 	ssize_t answer = offset < 0 ? -EINVAL : dc_transfer(file, write, iov, count, offset, rwf);
 	dc_file_put(file);
 	*result = (ssize_t)dc_return(answer);
@@ -203,3 +200,4 @@ EXPORT off_t lseek(int fd, off_t offset, int whence) {
 }
 ALIAS(lseek64, lseek);
 ALIAS(__lseek, lseek);
+ALIAS(llseek, lseek);

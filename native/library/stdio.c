@@ -157,13 +157,14 @@ EXPORT FILE *fopen(const char *restrict path, const char *restrict mode) {
 	return stream;
 }
 ALIAS(fopen64, fopen);
+ALIAS(_IO_fopen, fopen);
 
 EXPORT FILE *fdopen(int fd, const char *mode) {
 	struct dc_file *file = dc_file_get(fd);
 	if (!file) return NEXT(fdopen)(fd, mode);
-	int flags = flags_of(mode), have = file->flags & O_ACCMODE, want = flags & O_ACCMODE;
+	int flags = flags_of(mode), have = dc_file_flags(file, fd) & O_ACCMODE, want = flags & O_ACCMODE;
 	bool fits = flags >= 0 && !(file->flags & O_PATH) && (have == O_RDWR || have == want), shared = atomic_load(&file->shared);
-	bool append = file->flags & O_APPEND || atomic_load(&file->append);
+	bool append = atomic_load(&file->append);
 	dc_file_put(file);
 	if (!fits) {
 		errno = EINVAL;
@@ -178,6 +179,7 @@ EXPORT FILE *fdopen(int fd, const char *mode) {
 	if (stream && mode[0] == 'a' && !strchr(mode, '+')) lseek(fd, 0, SEEK_END);
 	return stream;
 }
+ALIAS(_IO_fdopen, fdopen);
 
 EXPORT int fclose(FILE *stream) {
 	struct wide *wide = ours(stream);
@@ -189,6 +191,7 @@ EXPORT int fclose(FILE *stream) {
 	}
 	return result;
 }
+ALIAS(_IO_fclose, fclose);
 
 /* glibc closes, opens and copies onto the old number, all unseen; what comes out is the kernel's. */
 EXPORT FILE *freopen(const char *restrict path, const char *restrict mode, FILE *restrict stream) {
@@ -238,59 +241,11 @@ EXPORT int __dprintf_chk(int fd, int flag, const char *format, ...) {
 	return result;
 }
 
-/* ---- wide characters: the first one makes the stream glibc's own file stream, over the kernel door's descriptor -------------------- */
-static FILE *widened(FILE *stream) {
+/* ---- wide characters (wide.c) ------------------------------------------------------------------------------------------------------ */
+FILE *dc_widened(FILE *stream) {
 	if (ours(stream) && stream->_mode <= 0) {
 		dc_uncarried(DC_UNCARRIED_wide);
 		dc_share_fd(stream->_fileno);
 	}
 	return stream;
-}
-
-EXPORT int fwide(FILE *stream, int mode) { return NEXT(fwide)(mode > 0 ? widened(stream) : stream, mode); }
-EXPORT wint_t fgetwc(FILE *stream) { return NEXT(fgetwc)(widened(stream)); }
-ALIAS(getwc, fgetwc);
-EXPORT wint_t fgetwc_unlocked(FILE *stream) { return NEXT(fgetwc_unlocked)(widened(stream)); }
-ALIAS(getwc_unlocked, fgetwc_unlocked);
-EXPORT wint_t fputwc(wchar_t character, FILE *stream) { return NEXT(fputwc)(character, widened(stream)); }
-ALIAS(putwc, fputwc);
-EXPORT wint_t fputwc_unlocked(wchar_t character, FILE *stream) { return NEXT(fputwc_unlocked)(character, widened(stream)); }
-ALIAS(putwc_unlocked, fputwc_unlocked);
-EXPORT wint_t ungetwc(wint_t character, FILE *stream) { return NEXT(ungetwc)(character, widened(stream)); }
-EXPORT wchar_t *fgetws(wchar_t *restrict out, int count, FILE *restrict stream) { return NEXT(fgetws)(out, count, widened(stream)); }
-EXPORT wchar_t *fgetws_unlocked(wchar_t *restrict out, int count, FILE *restrict stream) { return NEXT(fgetws_unlocked)(out, count, widened(stream)); }
-EXPORT int fputws(const wchar_t *restrict text, FILE *restrict stream) { return NEXT(fputws)(text, widened(stream)); }
-EXPORT int fputws_unlocked(const wchar_t *restrict text, FILE *restrict stream) { return NEXT(fputws_unlocked)(text, widened(stream)); }
-EXPORT int vfwprintf(FILE *restrict stream, const wchar_t *restrict format, va_list list) { return NEXT(vfwprintf)(widened(stream), format, list); }
-
-EXPORT int fwprintf(FILE *restrict stream, const wchar_t *restrict format, ...) {
-	va_list list;
-	va_start(list, format);
-	int result = vfwprintf(stream, format, list);
-	va_end(list);
-	return result;
-}
-
-int __vfwprintf_chk(FILE *stream, int flag, const wchar_t *format, va_list list);
-EXPORT int __vfwprintf_chk(FILE *stream, int flag, const wchar_t *format, va_list list) { return NEXT(__vfwprintf_chk)(widened(stream), flag, format, list); }
-
-int __fwprintf_chk(FILE *stream, int flag, const wchar_t *format, ...);
-EXPORT int __fwprintf_chk(FILE *stream, int flag, const wchar_t *format, ...) {
-	va_list list;
-	va_start(list, format);
-	int result = __vfwprintf_chk(stream, flag, format, list);
-	va_end(list);
-	return result;
-}
-
-int __isoc99_vfwscanf(FILE *restrict stream, const wchar_t *restrict format, va_list list);
-EXPORT int __isoc99_vfwscanf(FILE *restrict stream, const wchar_t *restrict format, va_list list) { return NEXT(__isoc99_vfwscanf)(widened(stream), format, list); }
-
-int __isoc99_fwscanf(FILE *restrict stream, const wchar_t *restrict format, ...);
-EXPORT int __isoc99_fwscanf(FILE *restrict stream, const wchar_t *restrict format, ...) {
-	va_list list;
-	va_start(list, format);
-	int result = __isoc99_vfwscanf(stream, format, list);
-	va_end(list);
-	return result;
 }

@@ -39,6 +39,20 @@ EXPORT int syncfs(int fd) {
 	return sync_file(fd, DC_OP_SYNC, 0, &result) ? result : NEXT(syncfs)(fd);
 }
 
+/* The kernel's sync does not reach user-level filesystems, so each mounted instance is asked, once this process has to do with them or not. */
+EXPORT void sync(void) {
+	NEXT(sync)();
+	struct dc_client *client = dc_active ? dc_session() : NULL;
+	uint32_t instances[DC_MOUNTS_MAX];
+	unsigned count = client ? dc_mounts_instances(instances, DC_MOUNTS_MAX) : 0;
+	for (unsigned i = 0; i < count; i++) {
+		struct dc_call call;
+		dc_call_begin(&call, client, DC_OP_SYNC, instances[i], 0);
+		dc_call_send(&call);
+		dc_call_end(&call);
+	}
+}
+
 /*
  * sync_file_range promises to start or await write-out of a range and says itself that it makes nothing durable. With WAIT_AFTER it is answered by fdatasync, which is more than asked;
  * without it, it only asks for an early start: nothing is pending in this process, and the service writes out as it sees fit.
@@ -104,7 +118,7 @@ EXPORT int posix_fallocate(int fd, off_t offset, off_t length) {
 	struct dc_file *file = dc_file_get(fd);
 	if (!file) return NEXT(posix_fallocate)(fd, offset, length);
 	int64_t result = allocate(file, 0, offset, length);
-	if (result == -EOPNOTSUPP || result == -ENOSYS) result = file->flags & O_APPEND ? -EBADF : allocate_by_hand(file, offset, length);
+	if (result == -EOPNOTSUPP || result == -ENOSYS) result = atomic_load(&file->append) ? -EBADF : allocate_by_hand(file, offset, length);
 	dc_file_put(file);
 	return (int)-result;
 }

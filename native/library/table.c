@@ -161,7 +161,7 @@ struct dc_file *dc_file_adopt(int fd) {
 	struct dc_call call;
 	dc_call_begin(&call, client, DC_OP_ADOPT, place.instance, 0);
 	call.slot->argument[0] = st.st_ino;
-	call.slot->mask = (uint32_t)flags;
+	call.slot->mask = (uint32_t)flags & ~(uint32_t)O_APPEND;
 	int64_t result = dc_call_send(&call);
 	if (result == 0) file->handle = call.slot->value[0];
 	dc_call_end(&call);
@@ -176,7 +176,8 @@ struct dc_file *dc_file_adopt(int fd) {
 	file->entry = place.entry;
 	file->device = st.st_dev;
 	file->ino = st.st_ino;
-	file->flags = (int)flags;
+	atomic_store(&file->append, flags & O_APPEND);
+	file->flags = (int)flags & ~O_APPEND;
 	file->directory = S_ISDIR(st.st_mode);
 	atomic_store(&file->kernel, true);
 	atomic_store(&file->shared, true);

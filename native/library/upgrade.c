@@ -32,7 +32,7 @@ void dc_descriptors_reset(void) {
 	atomic_store(&descriptors_lock, 0);
 }
 
-#define TWIN_FLAGS (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_DIRECT | O_NOATIME | O_NONBLOCK | O_PATH)
+#define TWIN_FLAGS (O_ACCMODE | O_SYNC | O_DSYNC | O_DIRECT | O_NOATIME | O_NONBLOCK | O_PATH)
 
 static int open_same(const char *path, int flags, const struct dc_file *file) {
 	int fd = k_open(AT_FDCWD, path, flags | O_CLOEXEC | O_NOCTTY | (file->flags & O_PATH ? O_NOFOLLOW : 0));

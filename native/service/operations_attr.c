@@ -18,6 +18,7 @@ int64_t dc_op_stat(struct dc_request *request) {
 /* chmod(2), chown(2), utimensat(2), truncate(2): who may. Clears what the kernel would clear. */
 static int may_set(struct dc_request *request, const struct dc_attr *now, struct dc_attr *set, uint32_t *mask, bool by_handle) {
 	const struct dc_cred *cred = request->context->cred;
+	if (*mask & DC_SET_MODE && S_ISLNK(now->st.st_mode)) return -EOPNOTSUPP;
 	if (cred->uid == 0) return 0;
 	bool owner = cred->uid == now->st.st_uid;
 	if (*mask & DC_SET_MODE) {
