@@ -41,28 +41,28 @@ static void free_attaching(struct dc_attaching *attaching) {
 	free(attaching);
 }
 
-static void send_answer(int fd, const struct dc_attach_answer *answer, const int *descriptors) {
+static void send_answer(int fd, const struct dc_attach_answer *answer, const int *descriptors, unsigned count) {
 	union {
 		struct cmsghdr header;
 		char space[CMSG_SPACE(2 * sizeof(int))];
 	} control = {0};
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)answer, .iov_len = sizeof *answer};
 	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-	if (descriptors) {
+	if (count) {
 		message.msg_control = &control;
-		message.msg_controllen = sizeof control.space;
+		message.msg_controllen = CMSG_SPACE(count * sizeof(int));
 		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 		header->cmsg_level = SOL_SOCKET;
 		header->cmsg_type = SCM_RIGHTS;
-		header->cmsg_len = CMSG_LEN(2 * sizeof(int));
-		memcpy(CMSG_DATA(header), descriptors, 2 * sizeof(int));
+		header->cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(header), descriptors, count * sizeof(int));
 	}
 	sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT); /* a peer that does not take it is dropped */
 }
 
 static void refuse(int fd, int error) {
 	struct dc_attach_answer answer = {.magic = DC_ATTACH_MAGIC, .error = error};
-	send_answer(fd, &answer, NULL);
+	send_answer(fd, &answer, NULL, 0);
 }
 
 void dc_attach_answer(struct dc_attaching *attaching, int error) {
@@ -70,10 +70,12 @@ void dc_attach_answer(struct dc_attaching *attaching, int error) {
 	if (error || !client) {
 		refuse(attaching->source.fd, error ? error : EIO);
 	} else {
-		struct dc_attach_answer answer = {.magic = DC_ATTACH_MAGIC, .client = client->index, .generation = client->generation, .queue_size = sizeof(struct dc_queue),
+		/* Where processes do not trust each other they share no memory that one of them could write. */
+		bool queue = strcmp(attaching->pool->options.trust, "pool") == 0;
+		struct dc_attach_answer answer = {.magic = DC_ATTACH_MAGIC, .client = client->index, .generation = client->generation, .queue_size = queue ? sizeof(struct dc_queue) : 0,
 			.arena_size = DC_ARENA_SIZE, .epoch = attaching->pool->service.epoch};
-		int descriptors[2] = {attaching->pool->queue_fd, client->arena_fd};
-		send_answer(attaching->source.fd, &answer, descriptors);
+		int descriptors[2] = {client->arena_fd, attaching->pool->queue_fd};
+		send_answer(attaching->source.fd, &answer, descriptors, queue ? 2 : 1);
 	}
 	free_attaching(attaching);
 }

@@ -9,7 +9,7 @@
  * killing everybody), ends the service. Neither side blocks on the line: pool-init queues what does not fit, the service reads and sends on a thread that serves no data.
  *
  * ---- pool-init -> service, always in this order after a start -----------------------------------------------------------------
- * start       {epoch, name, workers, trust}     [queue]
+ * start       {epoch, name, workers, trust}     [queue]     (trust as in --trust; "process": the queue is not used, requests come through the arenas' mailboxes)
  *             First. workers 0: the service chooses. epoch counts services of this pool from 1; above 1 the queue memory is the predecessor's as it died: keep its slots' words and tail (a client may be between its
  *             fetch-and-add and its publish), and reset what only workers write (`workers`, `worker_cpu`, header). At 1 the memory is all zero.
  * client-add  {client, generation, pid, uid, gid, groups[], command}     [arena]

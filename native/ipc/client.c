@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "mailbox.h"
 #include "queue.h"
 #include "raw.h"
 
@@ -28,10 +29,10 @@ static int receive_answer(int fd, struct dc_attach_answer *answer, int descripto
 	if (received < 0) return (int)received;
 	if (received != sizeof *answer || answer->magic != DC_ATTACH_MAGIC) return -EPROTO;
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(2 * sizeof(int)))
-		memcpy(descriptors, CMSG_DATA(header), 2 * sizeof(int));
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS && header->cmsg_len <= CMSG_LEN(2 * sizeof(int)))
+		memcpy(descriptors, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
 	if (answer->error) return -answer->error;
-	return descriptors[0] >= 0 && descriptors[1] >= 0 ? 0 : -EPROTO;
+	return descriptors[0] >= 0 && (descriptors[1] >= 0) == (answer->queue_size != 0) ? 0 : -EPROTO;
 }
 
 static int hello(const char *socket_path, struct dc_attach_answer *answer, int descriptors[2]) {
@@ -56,19 +57,30 @@ static void *map(int fd, size_t size) {
 	return address < 0 && address > -4096 ? NULL : (void *)address;
 }
 
+void dc_client_init(struct dc_client *client, struct dc_queue *queue, struct dc_arena *arena, uint32_t index, uint32_t generation) {
+	memset(client, 0, sizeof *client);
+	client->queue = queue;
+	client->arena = arena;
+	client->mailbox = &arena->mailbox[DC_MAILBOX_PLACE(index)];
+	client->worker_cpu = queue ? &queue->board.worker_cpu : &client->mailbox->worker_cpu;
+	client->spin_ns = queue ? &queue->spin_ns : &client->mailbox->spin_ns;
+	client->index = index;
+	client->generation = generation;
+}
+
 int dc_client_attach(struct dc_client *client, const char *socket_path) {
 	struct dc_attach_answer answer = {0};
 	int descriptors[2] = {-1, -1};
 	int result = hello(socket_path, &answer, descriptors);
 	struct dc_queue *queue = NULL;
 	struct dc_arena *arena = NULL;
-	if (result >= 0 && (answer.queue_size != sizeof(struct dc_queue) || answer.arena_size != DC_ARENA_SIZE)) result = -EPROTO;
+	if (result >= 0 && ((answer.queue_size && answer.queue_size != sizeof(struct dc_queue)) || answer.arena_size != DC_ARENA_SIZE)) result = -EPROTO;
 	if (result >= 0) {
-		queue = map(descriptors[0], sizeof(struct dc_queue));
-		arena = map(descriptors[1], DC_ARENA_SIZE);
-		if (!queue || !arena) result = -ENOMEM;
-		else if (queue->magic != DC_QUEUE_MAGIC || queue->version != DC_LAYOUT_VERSION || arena->magic != DC_ARENA_MAGIC || arena->version != DC_LAYOUT_VERSION)
-			result = -EPROTO;
+		arena = map(descriptors[0], DC_ARENA_SIZE);
+		queue = answer.queue_size ? map(descriptors[1], sizeof(struct dc_queue)) : NULL;
+		if (!arena || (answer.queue_size && !queue)) result = -ENOMEM;
+		else if (arena->magic != DC_ARENA_MAGIC || arena->version != DC_LAYOUT_VERSION) result = -EPROTO;
+		else if (queue && (queue->magic != DC_QUEUE_MAGIC || queue->version != DC_LAYOUT_VERSION)) result = -EPROTO;
 	}
 	for (int i = 0; i < 2; i++)
 		if (descriptors[i] >= 0) raw_close(descriptors[i]);
@@ -77,11 +89,7 @@ int dc_client_attach(struct dc_client *client, const char *socket_path) {
 		if (arena) raw(SYS_munmap, (long)arena, DC_ARENA_SIZE, 0, 0, 0, 0);
 		return result;
 	}
-	memset(client, 0, sizeof *client);
-	client->queue = queue;
-	client->arena = arena;
-	client->index = answer.client;
-	client->generation = answer.generation;
+	dc_client_init(client, queue, arena, answer.client, answer.generation);
 	client->epoch = answer.epoch;
 	return 0;
 }
@@ -132,6 +140,13 @@ bool dc_client_in_use(struct dc_client *client) {
 	return false;
 }
 
+/* Says that the slot holds a request: by the queue, or the mailbox. 0, or -EAGAIN: the queue was full for that long. */
+static int post(struct dc_client *client, unsigned index, uint64_t patience_ns) {
+	if (client->queue) return dc_queue_put(client->queue, DC_ITEM(client->generation, client->index, index), patience_ns);
+	dc_mailbox_ring(client->mailbox, index);
+	return 0;
+}
+
 bool dc_client_abandoned(struct dc_client *client, unsigned index) {
 	struct dc_slot_use *use = &client->use[index];
 	uint32_t word = atomic_load_explicit(&dc_client_slot(client, index)->answer, memory_order_acquire), state = DC_ANSWER_STATE(word);
@@ -139,21 +154,20 @@ bool dc_client_abandoned(struct dc_client *client, unsigned index) {
 		dc_client_release(client, index);
 		return true;
 	}
-	if (use->resent != use->sequence && dc_queue_put(client->queue, DC_ITEM(client->generation, client->index, index), 1000000u) == 0) use->resent = use->sequence;
+	if (use->resent != use->sequence && post(client, index, 1000000u) == 0) use->resent = use->sequence;
 	return false;
 }
 
 /* Spin while that pays: a peer on this very CPU cannot answer while we spin. */
 static uint32_t spin_for_answer(struct dc_client *client, struct dc_slot *slot, uint32_t pending, uint32_t cpu) {
-	struct dc_queue *queue = client->queue;
 	uint32_t answer = atomic_load_explicit(&slot->answer, memory_order_acquire);
-	uint64_t budget = (uint64_t)queue->spin_ns * dc_ticks_per_us() / 1000u;
+	uint64_t budget = (uint64_t)*client->spin_ns * dc_ticks_per_us() / 1000u;
 	uint64_t start = dc_ticks();
 	for (unsigned round = 0; answer == pending; round++) {
 		dc_pause();
 		answer = atomic_load_explicit(&slot->answer, memory_order_acquire);
 		if ((round & 15) == 15) {
-			if (atomic_load_explicit(&queue->worker_cpu, memory_order_relaxed) == cpu) break;
+			if (atomic_load_explicit(client->worker_cpu, memory_order_relaxed) == cpu) break;
 			if (dc_ticks() - start > budget) break;
 		}
 	}
@@ -163,7 +177,7 @@ static uint32_t spin_for_answer(struct dc_client *client, struct dc_slot *slot, 
 static void await(struct dc_client *client, struct dc_slot *slot, uint32_t sequence, uint32_t cpu) {
 	const uint32_t pending = DC_ANSWER(sequence, DC_ANSWER_PENDING), waiting = DC_ANSWER(sequence, DC_ANSWER_WAITING);
 	uint32_t answer = pending;
-	if (atomic_load_explicit(&client->queue->worker_cpu, memory_order_relaxed) != cpu) {
+	if (atomic_load_explicit(client->worker_cpu, memory_order_relaxed) != cpu) {
 		answer = spin_for_answer(client, slot, pending, cpu);
 		if (answer != pending) return;
 	}
@@ -180,8 +194,7 @@ int64_t dc_client_call(struct dc_client *client, unsigned index) {
 	slot->cpu = (uint16_t)cpu;
 	slot->taken = 0;
 	atomic_store_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_PENDING), memory_order_release);
-	uint32_t item = DC_ITEM(client->generation, client->index, index);
-	while (dc_queue_put(client->queue, item, 1000000000u) == -EAGAIN) continue; /* full for a second: the service is being restarted */
+	while (post(client, index, 1000000000u) == -EAGAIN) continue; /* full for a second: the service is being restarted */
 	await(client, slot, sequence, cpu);
 	return slot->result;
 }

@@ -11,10 +11,13 @@
 #include "protocol.h"
 
 struct dc_client {
-	struct dc_queue *queue;
+	struct dc_queue *queue;           /* NULL: requests go through `mailbox` */
+	struct dc_mailbox *mailbox;
 	struct dc_arena *arena;
 	uint32_t index, generation;
 	uint64_t epoch;
+	const _Atomic uint32_t *worker_cpu;
+	const uint32_t *spin_ns;
 	_Atomic uint32_t busy_waiters;    /* futex: threads waiting for a slot */
 	_Atomic uint64_t spins, sleeps;   /* how answers were waited for */
 	struct dc_slot_use {
@@ -24,6 +27,8 @@ struct dc_client {
 	} use[DC_ARENA_SLOTS];
 };
 
+/* On memory that is mapped already; `queue` NULL: by mailbox. */
+void dc_client_init(struct dc_client *client, struct dc_queue *queue, struct dc_arena *arena, uint32_t index, uint32_t generation);
 /* Connects to `socket_path`, maps. 0, or -errno (-EPERM: refused, -ENOENT/-ECONNREFUSED: no pool). Leaves no descriptor open. Raw system calls only. */
 int dc_client_attach(struct dc_client *client, const char *socket_path);
 /* Unmaps; the service notices the process's end by itself. */

@@ -82,7 +82,7 @@ struct dc_wire_statfs {
 /* ---- attach --------------------------------------------------------------------------------------------------------------- */
 /*
  * SOCK_SEQPACKET to POOLDIR/attach.sock, served by pool-init. The client sends dc_attach_request; pool-init checks the peer (SO_PEERCRED and its namespaces), makes the arena, tells the
- * service, waits until the service has mapped it, and answers dc_attach_answer with two descriptors: queue, arena. The socket is closed then: pool-init watches the
+ * service, waits until the service has mapped it, and answers dc_attach_answer with the arena's descriptor and, in a pool with `trust: pool`, the queue's behind it. The socket is closed then: pool-init watches the
  * process by pidfd. A process attaches again after fork, exec and a change of its ids.
  */
 #define DC_ATTACH_MAGIC 0x64634154u
@@ -94,7 +94,7 @@ struct dc_attach_answer {
 	uint32_t magic;
 	int32_t error;      /* 0 or errno */
 	uint32_t client, generation;
-	uint64_t queue_size, arena_size;
+	uint64_t queue_size, arena_size; /* queue_size 0: there is no queue, requests go through the arena's mailbox (trust: process) */
 	uint64_t epoch;
 };
 

@@ -1,59 +1,21 @@
 #include "queue.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <sched.h>
-#include <time.h>
-
-#include "raw.h"
-
-uint64_t dc_monotonic_ns(void) {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-/* Measured over 50 us at the first use: precise enough to bound a spin, and no thread waits for another that measures. */
-uint32_t dc_ticks_per_us(void) {
-	static _Atomic uint32_t cached;
-	uint32_t known = atomic_load_explicit(&cached, memory_order_relaxed);
-	if (known) return known;
-	uint64_t start_ns = dc_monotonic_ns(), start = dc_ticks(), now_ns;
-	do now_ns = dc_monotonic_ns();
-	while (now_ns - start_ns < 50000);
-	uint64_t rate = (dc_ticks() - start) * 1000u / (now_ns - start_ns);
-	known = rate < 1 ? 1 : rate > 100000 ? 100000 : (uint32_t)rate;
-	atomic_store_explicit(&cached, known, memory_order_relaxed);
-	return known;
-}
-
-/* Raw: an application's errno is never touched. */
-static long raw_futex(_Atomic uint32_t *word, int operation, uint32_t value, const struct timespec *timeout) {
-	return dc_raw6(SYS_futex, (long)word, operation, value, (long)timeout, 0, 0);
-}
-
-int dc_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
-	struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000u), .tv_nsec = (long)(timeout_ns % 1000000000u)};
-	return (int)raw_futex(word, FUTEX_WAIT, expected, timeout_ns ? &timeout : NULL);
-}
-
-int dc_futex_wake(_Atomic uint32_t *word, int count) {
-	return (int)raw_futex(word, FUTEX_WAKE, (uint32_t)count, NULL);
-}
 
 void dc_queue_init(struct dc_queue *queue, uint32_t running_target, uint32_t spin_ns) {
 	queue->version = DC_LAYOUT_VERSION;
 	queue->slots = DC_QUEUE_SLOTS;
 	queue->running_target = running_target;
 	queue->spin_ns = spin_ns;
-	atomic_store(&queue->workers, 0);
+	atomic_store(&queue->board.workers, 0);
 	queue->magic = DC_QUEUE_MAGIC;
 }
 
-void dc_queue_wake(struct dc_queue *queue) {
-	uint32_t workers = atomic_load_explicit(&queue->workers, memory_order_seq_cst);
-	if (DC_WORKERS_SPINNING(workers) || !DC_WORKERS_SLEEPING(workers) || DC_WORKERS_RUNNING(workers) >= queue->running_target) return;
-	_Atomic uint32_t *word = workers & DC_WORKERS_FIRST_SLEEPS ? &queue->wake : &queue->wake_reserve;
+void dc_board_wake(struct dc_board *board, uint32_t running_target) {
+	uint32_t workers = atomic_load_explicit(&board->workers, memory_order_seq_cst);
+	if (DC_WORKERS_SPINNING(workers) || !DC_WORKERS_SLEEPING(workers) || DC_WORKERS_RUNNING(workers) >= running_target) return;
+	_Atomic uint32_t *word = workers & DC_WORKERS_FIRST_SLEEPS ? &board->wake : &board->wake_reserve;
 	atomic_fetch_add_explicit(word, 1, memory_order_seq_cst);
 	dc_futex_wake(word, 1);
 }
@@ -83,7 +45,7 @@ int dc_queue_put(struct dc_queue *queue, uint32_t item, uint64_t patience_ns) {
 				continue;
 			}
 			/* Full: a worker must drain first. The ticket stays ours; should we give up, a worker invalidates it after its patience. */
-			dc_queue_wake(queue);
+			dc_board_wake(&queue->board, queue->running_target);
 			uint64_t now = dc_monotonic_ns();
 			if (!deadline) deadline = now + patience_ns;
 			else if (now > deadline) return -EAGAIN;
@@ -91,7 +53,7 @@ int dc_queue_put(struct dc_queue *queue, uint32_t item, uint64_t patience_ns) {
 		}
 		if (state == 0) break;
 	}
-	dc_queue_wake(queue);
+	dc_board_wake(&queue->board, queue->running_target);
 	return 0;
 }
 
@@ -137,4 +99,16 @@ enum dc_take dc_queue_take(struct dc_queue_reader *reader, uint32_t *item) {
 		}
 		seen = atomic_load_explicit(word, memory_order_acquire);
 	}
+}
+
+void dc_queue_drop(struct dc_queue_reader *reader) {
+	struct dc_queue *queue = reader->queue;
+	uint64_t tail = atomic_load(&queue->tail);
+	for (uint64_t i = tail > DC_QUEUE_SLOTS ? tail - DC_QUEUE_SLOTS : 0; i < tail; i++) {
+		_Atomic uint64_t *word = &queue->slot[i & (DC_QUEUE_SLOTS - 1)].word;
+		uint64_t seen = atomic_load(word);
+		uint32_t lap = (uint32_t)(i >> DC_QUEUE_SHIFT);
+		while ((int32_t)(DC_WORD_LAP(seen) - lap) <= 0 && !atomic_compare_exchange_weak(word, &seen, DC_WORD(lap + 1, DC_WORD_FREE, 0))) continue;
+	}
+	atomic_store(&reader->head, tail);
 }

@@ -16,31 +16,7 @@
 #include <stdbool.h>
 
 #include "segment.h"
-
-static inline void dc_pause(void) {
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
-/* Monotonic ticks for bounding spins: the time stamp counter where there is one (about 10 ns), else nanoseconds. */
-static inline uint64_t dc_ticks(void) {
-#if defined(__x86_64__)
-	return __builtin_ia32_rdtsc();
-#else
-	extern uint64_t dc_monotonic_ns(void);
-	return dc_monotonic_ns();
-#endif
-}
-uint64_t dc_monotonic_ns(void);
-/* Ticks per microsecond, measured once by the caller's side (dc_ticks_calibrate) or the conservative guess of 2000. */
-uint32_t dc_ticks_per_us(void);
-
-/* Process-shared futex. `expected` unchanged: sleep at most timeout_ns (0: no bound). 0, or -errno. */
-int dc_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
-int dc_futex_wake(_Atomic uint32_t *word, int count);
+#include "waiting.h"
 
 void dc_queue_init(struct dc_queue *queue, uint32_t running_target, uint32_t spin_ns);
 
@@ -50,8 +26,8 @@ void dc_queue_init(struct dc_queue *queue, uint32_t running_target, uint32_t spi
  */
 int dc_queue_put(struct dc_queue *queue, uint32_t item, uint64_t patience_ns);
 
-/* Wakes a worker if requests may wait, nobody is about to look, and one that should run sleeps. */
-void dc_queue_wake(struct dc_queue *queue);
+/* Wakes a worker if nobody is about to look and one that should run sleeps: to be called where requests may wait. */
+void dc_board_wake(struct dc_board *board, uint32_t running_target);
 
 /* ---- the service's side ---------------------------------------------------------------------------------------------------- */
 struct dc_queue_reader {
@@ -62,6 +38,9 @@ struct dc_queue_reader {
 };
 
 enum dc_take { DC_TAKE_ITEM, DC_TAKE_EMPTY, DC_TAKE_INVALIDATED };
+
+/* Empties the queue that a dead service left, and stands the reader behind it: the requests are found in the arenas, a sender that has not published yet finds its ticket invalid. */
+void dc_queue_drop(struct dc_queue_reader *reader);
 
 static inline bool dc_queue_empty(struct dc_queue_reader *reader) {
 	return atomic_load_explicit(&reader->head, memory_order_relaxed) >= atomic_load_explicit(&reader->queue->tail, memory_order_seq_cst);

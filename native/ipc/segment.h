@@ -1,8 +1,8 @@
 /*
  * segment.h - the layout of shared memory between the processes of a pool and its service.
  *
- *   queue    one sealed memfd per pool, shared by all its processes: slots of the relaxed queue and the workers' wake-up words, nothing else;
- *   arena    one sealed memfd per client process, mapped by that process and the service only: its requests, answers and buffers;
+ *   queue    one sealed memfd per pool, shared by all its processes (`trust: pool` only): slots of the relaxed queue and the workers' wake-up words, nothing else;
+ *   arena    one sealed memfd per client process, mapped by that process and the service only: its mailbox (`trust: process`), requests, answers and buffers;
  *   mounts   one file per pool, mapped read-only by libraries: which paths belong to which instance.
  *
  * Shared memory carries messages, never state: what the service decides by it copies once and keeps in private memory (DESIGN §5.1, Xen XSA-155).
@@ -16,12 +16,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DC_LAYOUT_VERSION 1u
+#define DC_LAYOUT_VERSION 2u
 #define DC_CACHE_LINE 64
 
 /* ---- queue ---------------------------------------------------------------------------------------------------------------- */
 #define DC_QUEUE_MAGIC UINT64_C(0x6475657565716364) /* "dcqueued" */
+#ifndef DC_QUEUE_SHIFT /* tests make it smaller */
 #define DC_QUEUE_SHIFT 10u
+#endif
 #define DC_QUEUE_SLOTS (1u << DC_QUEUE_SHIFT)
 #define DC_WORKERS_MAX 32u
 
@@ -54,6 +56,13 @@ struct dc_queue_slot {
 #define DC_WORKERS_SPINNING(w) (((w) >> 8) & 0xffu)
 #define DC_WORKERS_RUNNING(w) (((w) >> 16) & 0x7fffu)
 
+struct dc_board {
+	alignas(DC_CACHE_LINE) _Atomic uint32_t workers; /* written by the service */
+	_Atomic uint32_t worker_cpu;                     /* where the spinning or last running worker is, for the sender's decision to spin */
+	alignas(DC_CACHE_LINE) _Atomic uint32_t wake;    /* futexes: workers sleep on them; each wake-up adds one */
+	alignas(DC_CACHE_LINE) _Atomic uint32_t wake_reserve;
+};
+
 struct dc_queue {
 	uint64_t magic;
 	uint32_t version;
@@ -61,14 +70,11 @@ struct dc_queue {
 	uint32_t running_target; /* wake another worker while fewer than this run */
 	uint32_t spin_ns;        /* longest spin that pays on this machine */
 	alignas(DC_CACHE_LINE) _Atomic uint64_t tail;
-	alignas(DC_CACHE_LINE) _Atomic uint32_t workers; /* written by the service */
-	_Atomic uint32_t worker_cpu;                     /* where the spinning or last running worker is, for the sender's decision to spin */
-	alignas(DC_CACHE_LINE) _Atomic uint32_t wake;    /* futexes: workers sleep on them */
-	alignas(DC_CACHE_LINE) _Atomic uint32_t wake_reserve;
+	struct dc_board board;
 	alignas(DC_CACHE_LINE) struct dc_queue_slot slot[DC_QUEUE_SLOTS];
 };
 _Static_assert(offsetof(struct dc_queue, tail) == 64, "queue layout");
-_Static_assert(offsetof(struct dc_queue, workers) == 128, "queue layout");
+_Static_assert(offsetof(struct dc_queue, board) == 128, "queue layout");
 _Static_assert(offsetof(struct dc_queue, slot) == 320, "queue layout");
 _Static_assert(sizeof(struct dc_queue) == 320 + 64 * DC_QUEUE_SLOTS, "queue layout");
 
@@ -78,6 +84,25 @@ _Static_assert(sizeof(struct dc_queue) == 320 + 64 * DC_QUEUE_SLOTS, "queue layo
 #define DC_BUFFER_SIZE (1u << 20)     /* one slot's buffer: the longest transfer of one request, bytes */
 #define DC_ARENA_DATA_OFFSET 65536u
 #define DC_ARENA_SIZE ((size_t)DC_ARENA_DATA_OFFSET + (size_t)DC_ARENA_SLOTS * DC_BUFFER_SIZE)
+
+/*
+ * The mailbox: how a process of a pool with `trust: process` says that a slot holds a request. Nobody but the process and the service can reach it, so whatever a hostile process writes here
+ * concerns its own requests: it can ring for nothing, and lose its own.
+ *   ring    client: set the slot's bit in `bells`; unless `ear` is quiet, mark it rung and wake it.   take   worker: clear a bit, make a rung ear quiet.
+ *   sleep   worker: arm every ear, look at every bell once more, then sleep on all ears at once. Both sides are sequentially consistent (a Dekker pattern).
+ */
+enum { DC_EAR_QUIET, DC_EAR_ARMED, DC_EAR_RUNG };
+struct dc_mailbox {
+	alignas(DC_CACHE_LINE) _Atomic uint64_t bells; /* bit n: slot n holds a request */
+	_Atomic uint32_t ear;                          /* futex: a worker sleeps on it while it is armed */
+	_Atomic uint32_t worker_cpu;                   /* of the worker that took the last request, for the sender's decision to spin */
+	uint32_t spin_ns;                              /* longest spin that pays on this machine; written by the service */
+};
+_Static_assert(sizeof(struct dc_mailbox) == DC_CACHE_LINE, "mailbox layout");
+
+/* One of the places is used, by the client's index: the workers look at everybody's mailbox in turn, and lines at the same offset in their pages would push each other out of the cache. */
+#define DC_MAILBOX_PLACES 32u
+#define DC_MAILBOX_PLACE(client) ((client) % DC_MAILBOX_PLACES)
 
 /* The answer word: {sequence:30, state:2}; a futex. The client sets PENDING, the service swaps in DONE and wakes when it finds WAITING. */
 #define DC_ANSWER_IDLE 0u
@@ -139,10 +164,12 @@ struct dc_arena {
 	uint32_t slots;
 	uint32_t client;      /* index */
 	uint32_t generation;
+	struct dc_mailbox mailbox[DC_MAILBOX_PLACES];
 	alignas(DC_CACHE_LINE) struct dc_slot slot[DC_ARENA_SLOTS];
 	/* For information only: the library counts, the service reports. name: NUL-padded. */
 	alignas(DC_CACHE_LINE) struct { char name[DC_UNCARRIED_NAME]; uint32_t reserved; _Atomic uint64_t count; } uncarried[DC_UNCARRIED_MAX];
 };
+_Static_assert(offsetof(struct dc_arena, slot) <= 4096, "the mailboxes are in the first page");
 _Static_assert(sizeof(struct dc_arena) <= DC_ARENA_DATA_OFFSET, "arena header fits");
 
 static inline unsigned char *dc_arena_buffer(struct dc_arena *arena, unsigned slot) {

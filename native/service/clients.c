@@ -41,6 +41,13 @@ static void read_command(struct dc_client_record *client) {
 	if (file) fclose(file);
 }
 
+static void give_record(struct dc_client_record *client) {
+	pthread_mutex_lock(&free_lock);
+	client->next_free = free_records;
+	free_records = client;
+	pthread_mutex_unlock(&free_lock);
+}
+
 static struct dc_client_record *take_record(void) {
 	pthread_mutex_lock(&free_lock);
 	struct dc_client_record *client = free_records;
@@ -60,10 +67,13 @@ int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const struct 
 	struct dc_arena *arena = mmap(NULL, DC_ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, arena_fd, 0);
 	if (arena == MAP_FAILED) return -errno;
 	struct dc_client_record *client = take_record();
-	if (!client) {
+	int place = client ? dc_workers_add_client(arena_fd, index, generation) : -ENOMEM;
+	if (place < 0) {
+		if (client) give_record(client);
 		munmap(arena, DC_ARENA_SIZE);
-		return -ENOMEM;
+		return place;
 	}
+	client->place = place;
 	client->arena = arena;
 	client->index = index;
 	client->generation = generation;
@@ -108,14 +118,12 @@ static void tear_down(struct dc_client_record *client) {
 	if (!uncarried_dead) uncarried_dead = json_object();
 	fold_uncarried(uncarried_dead, client->arena);
 	pthread_mutex_unlock(&uncarried_lock);
+	dc_workers_del_client(client->place);
 	munmap(client->arena, DC_ARENA_SIZE);
 	atomic_store(&table[client->index], NULL);
 	atomic_fetch_sub(&attached, 1);
 	if (on_gone) on_gone(client->index, client->generation);
-	pthread_mutex_lock(&free_lock);
-	client->next_free = free_records;
-	free_records = client;
-	pthread_mutex_unlock(&free_lock);
+	give_record(client);
 }
 
 /* The end of a call. Only one of those who see nobody else left tears down: a late client_get may come and go meanwhile. */
@@ -141,26 +149,19 @@ void dc_clients_remove(uint32_t index, uint32_t generation) {
 	dc_workers_kick();
 }
 
-static void answer(struct dc_client_record *client, unsigned index, uint32_t sequence, int64_t result) {
-	struct dc_slot *slot = &client->arena->slot[index];
-	slot->result = result;
-	uint32_t before = atomic_exchange_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_DONE), memory_order_acq_rel);
-	if (DC_ANSWER_STATE(before) == DC_ANSWER_WAITING) dc_futex_wake(&slot->answer, 1);
-}
-
-/* Copies the request once; everything after looks at the copy only. */
-static void serve_slot(struct dc_worker *worker, struct dc_client_record *client, unsigned index) {
+/* Copies the request once; everything after looks at the copy only. Whether there was one. */
+static bool serve_slot(struct dc_worker *worker, struct dc_client_record *client, unsigned index) {
 	struct dc_slot *slot = &client->arena->slot[index];
 	uint32_t word = atomic_load_explicit(&slot->answer, memory_order_acquire);
 	uint32_t state = DC_ANSWER_STATE(word), sequence = DC_ANSWER_SEQUENCE(word);
-	if (state != DC_ANSWER_PENDING && state != DC_ANSWER_WAITING) return;
+	if (state != DC_ANSWER_PENDING && state != DC_ANSWER_WAITING) return false;
 	uint32_t done = atomic_load_explicit(&client->done[index], memory_order_relaxed);
-	if (done == sequence + 1 || !atomic_compare_exchange_strong(&client->done[index], &done, sequence + 1)) return; /* a duplicate: somebody has it */
+	if (done == sequence + 1 || !atomic_compare_exchange_strong(&client->done[index], &done, sequence + 1)) return false; /* a duplicate: somebody has it */
 	slot->taken = (uint32_t)epoch;
 	struct dc_slot copy;
 	memcpy(&copy, slot, sizeof copy);
 	__asm__ volatile("" ::: "memory");
-	if (worker) worker->sender_cpu = copy.cpu;
+	if (worker) worker->seat.sender_cpu = copy.cpu;
 	struct dc_context context = {.cred = &client->cred, .pid = client->pid, .worker = worker};
 	struct dc_request request = {.operation = copy.operation, .flags = copy.flags, .handle = copy.handle, .offset = copy.offset, .length = copy.length,
 		.handle2 = copy.handle2, .path_length = copy.path_length, .path2_length = copy.path2_length, .mode = copy.mode, .mask = copy.mask, .client = client,
@@ -172,13 +173,14 @@ static void serve_slot(struct dc_worker *worker, struct dc_client_record *client
 		result = request.instance ? dc_operation_execute(&request) : -ESTALE;
 		if (request.instance) dc_instances_put(request.instance);
 	}
-	answer(client, index, sequence, result);
+	dc_answer(slot, sequence, result);
+	return true;
 }
 
 void dc_clients_serve(struct dc_worker *worker, uint32_t item) {
 	struct dc_client_record *client = client_get(DC_ITEM_CLIENT(item), DC_ITEM_GENERATION(item));
 	if (!client) return;
-	serve_slot(worker, client, DC_ITEM_SLOT(item));
+	if (!serve_slot(worker, client, DC_ITEM_SLOT(item))) atomic_fetch_add_explicit(&worker->seat.spurious, 1, memory_order_relaxed);
 	client_put(client);
 }
 
@@ -192,7 +194,7 @@ static void recover_slot(struct dc_client_record *client, unsigned index) {
 	}
 	uint32_t done = atomic_load(&client->done[index]);
 	if (done != sequence + 1 && atomic_compare_exchange_strong(&client->done[index], &done, sequence + 1))
-		answer(client, index, sequence, -EIO); /* done or not: only the dead service knows */
+		dc_answer(slot, sequence, -EIO); /* done or not: only the dead service knows */
 }
 
 void dc_clients_recover(void) {

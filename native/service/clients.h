@@ -19,6 +19,7 @@ struct dc_client_record {
 	struct dc_client_record *next_free;
 	uint32_t index, generation;
 	struct dc_arena *arena;
+	int place;          /* of its mailbox */
 	struct dc_cred cred;
 	pid_t pid;
 	_Atomic uint32_t done[DC_SLOTS_MAX]; /* sequence of the last request taken from each slot: a duplicate item is dropped */

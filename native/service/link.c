@@ -26,7 +26,6 @@ static struct {
 	struct dc_modules *modules;
 	const struct dc_host *host;
 	struct dc_link_options options;
-	struct dc_queue *queue;
 } service_link = {.send_lock = PTHREAD_MUTEX_INITIALIZER};
 
 struct message {
@@ -92,7 +91,8 @@ static const char *text_of(const struct message *message, const char *name) {
 
 static bool on_start(struct message *message) {
 	int fd = take(message, 0);
-	struct dc_queue *queue = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *queue, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	bool by_mailbox = service_link.options.by_mailbox;
+	struct dc_queue *queue = by_mailbox ? NULL : fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *queue, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (fd >= 0) close(fd);
 	if (queue == MAP_FAILED) {
 		dc_log(LOG_ERR, "cannot map the queue: %s", strerror(errno));
@@ -100,17 +100,16 @@ static bool on_start(struct message *message) {
 	}
 	dc_epoch_set((uint64_t)number(message, "epoch"));
 	service_link.host = dc_host_get(dc_epoch());
-	service_link.queue = queue;
-	return true;
+	struct dc_workers_options options = {.queue = queue, .count = service_link.options.workers, .running_target = service_link.options.running_target, .restarted = dc_epoch() > 1};
+	int error = dc_workers_init(&options);
+	if (error) dc_log(LOG_ERR, "trust: process needs futex_waitv (Linux 5.16): %s", strerror(-error));
+	return !error;
 }
 
 /* Everything that was is told: take what a predecessor left, then let the workers run. */
 static bool on_go(void) {
-	if (dc_epoch() > 1) {
-		dc_workers_drop_items(service_link.queue);
-		dc_clients_recover();
-	}
-	int error = dc_workers_start(service_link.queue, service_link.options.workers, service_link.options.running_target);
+	if (dc_epoch() > 1) dc_clients_recover();
+	int error = dc_workers_start();
 	if (error) {
 		dc_log(LOG_ERR, "cannot start %u workers: %s", service_link.options.workers, strerror(-error));
 		return false;

@@ -23,7 +23,7 @@ struct arguments {
 	int link;
 	const char *directory, *name, *modules;
 	unsigned workers;
-	bool describe;
+	bool describe, by_mailbox;
 };
 
 static int parse(int argc, char **argv, struct arguments *arguments) {
@@ -38,17 +38,18 @@ static int parse(int argc, char **argv, struct arguments *arguments) {
 		case 'm': arguments->modules = optarg; break;
 		case 'w': arguments->workers = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 't':
-			if (strcmp(optarg, "pool")) {
-				fprintf(stderr, "diciclo-service: --trust %s is not built yet; use --trust pool.\n", optarg);
+			if (strcmp(optarg, "pool") && strcmp(optarg, "process")) {
+				fprintf(stderr, "diciclo-service: --trust must be pool or process, not \"%s\".\n", optarg);
 				return 2;
 			}
+			arguments->by_mailbox = !strcmp(optarg, "process");
 			break;
 		case 'D': arguments->describe = true; break;
 		default: return 2;
 		}
 	}
 	if (!arguments->modules || (!arguments->describe && (arguments->link < 0 || !arguments->directory))) {
-		fprintf(stderr, "usage: diciclo-service --link FD --dir POOLDIR --name TENANT/POOL --modules DIR [--workers N] [--trust pool]\n"
+		fprintf(stderr, "usage: diciclo-service --link FD --dir POOLDIR --name TENANT/POOL --modules DIR [--workers N] [--trust pool|process]\n"
 			"       diciclo-service --modules DIR --describe\n");
 		return 2;
 	}
@@ -100,7 +101,7 @@ int main(int argc, char **argv) {
 	}
 	/* Many threads, few awake: the rest wait to stand in for those that block (workers.h). */
 	unsigned cpus = usable_cpus(), workers = arguments.workers ? arguments.workers : cpus * 4 < 8 ? 8 : cpus * 4;
-	struct dc_link_options options = {.workers = workers > DC_WORKERS_MAX ? DC_WORKERS_MAX : workers, .running_target = cpus > 3 ? cpus / 2 : 1, .door_threads = 16};
+	struct dc_link_options options = {.workers = workers > DC_WORKERS_MAX ? DC_WORKERS_MAX : workers, .running_target = cpus > 3 ? cpus / 2 : 1, .by_mailbox = arguments.by_mailbox, .door_threads = 16};
 	dc_log(LOG_INFO, "%s: %u workers on %u cpus", arguments.name ? arguments.name : "?", options.workers, cpus);
 	status = dc_link_run(arguments.link, modules, &options);
 	/* No orderly teardown: the kernel takes everything back faster, and nothing is kept here that must be saved. */

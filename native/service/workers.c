@@ -4,118 +4,50 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <limits.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <syslog.h>
 
 #include "clients.h"
+#include "host.h"
 
-#define SLEEPING 1u
-#define SPINNING (1u << 8)
-#define RUNNING (1u << 16)
 #define SPIN_NS 50000u
 #define PATIENCE_NS 300000u
 /* Shortest and longest time between two moves away from the sender's CPU. */
 #define PART_NS 2000000u
 #define PART_MAX_NS 1000000000u
-/* A sleeper looks by itself now and then: a sender that dies between publishing and waking takes the wake-up with it; its end kicks us sooner (dc_workers_kick). */
-#define SLEEP_NS 5000000000u
+#define PAGE 4096u
+
+/* A thread that listens to the clients of one group (receiver.h). */
+struct ear {
+	pthread_t thread;
+	unsigned group;
+};
 
 static struct {
-	struct dc_queue_reader reader;
+	struct dc_receiver receiver;
+	struct dc_workers_options options;
 	struct dc_worker worker[DC_WORKERS_MAX];
 	unsigned count;
-	_Atomic bool stopping;
-} pool;
-
-static void move(uint32_t from, uint32_t to) {
-	atomic_fetch_add_explicit(&pool.reader.queue->workers, to - from, memory_order_seq_cst);
-}
-
-static void set_state(struct dc_worker *worker, enum dc_worker_state state) {
-	atomic_store_explicit(&worker->state, state, memory_order_relaxed);
-}
-
-static void bump(_Atomic uint64_t *counter) {
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
-}
-
-/* Requests wait and nobody is about to look: pass the baton. */
-static void pass_on(void) {
-	if (!dc_queue_empty(&pool.reader)) dc_queue_wake(pool.reader.queue);
-}
+	/* Mailboxes. Place p's is in page p, which never goes away: without a client it is nobody's memory, with one the first page of its arena. */
+	pthread_mutex_t lock;
+	struct dc_mailboxes mailboxes;
+	unsigned char *pages;
+	struct ear ear[DC_LISTEN_GROUPS];
+	unsigned ears;
+	_Atomic uint32_t wakes_before; /* of the boards' counts at the last reset */
+	_Atomic uint32_t ear_wake;
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void dc_block_begin(struct dc_context *context) {
 	struct dc_worker *worker = context->worker;
-	if (!worker || worker->block_depth++) return;
-	set_state(worker, DC_WORKER_BLOCKED);
-	move(RUNNING, 0);
-	pass_on();
+	if (worker) dc_receiver_block(&pool.receiver, &worker->seat);
 }
 
 void dc_block_end(struct dc_context *context) {
 	struct dc_worker *worker = context->worker;
-	if (!worker || --worker->block_depth) return;
-	move(0, RUNNING);
-	set_state(worker, DC_WORKER_RUN);
-}
-
-/* Returns whether something came. Called as a spinner. */
-static bool spin(struct dc_worker *worker) {
-	uint64_t start = dc_ticks();
-	bump(&worker->spins);
-	for (unsigned round = 1;; round++) {
-		if (!dc_queue_empty(&pool.reader)) return true;
-		dc_pause();
-		if ((round & 7) == 0 && dc_ticks() - start > worker->spin_ticks) return false;
-	}
-}
-
-static void publish_cpu(struct dc_worker *worker) {
-	uint32_t cpu = (uint32_t)sched_getcpu();
-	if (atomic_load_explicit(&pool.reader.queue->worker_cpu, memory_order_relaxed) != cpu)
-		atomic_store_explicit(&pool.reader.queue->worker_cpu, cpu, memory_order_relaxed);
-	worker->cpu = cpu;
-}
-
-static void sleep_on_queue(struct dc_worker *worker, uint32_t from) {
-	struct dc_queue *queue = pool.reader.queue;
-	move(from, SLEEPING);
-	bool first = !(atomic_fetch_or_explicit(&queue->workers, DC_WORKERS_FIRST_SLEEPS, memory_order_seq_cst) & DC_WORKERS_FIRST_SLEEPS);
-	_Atomic uint32_t *word = first ? &queue->wake : &queue->wake_reserve;
-	uint32_t seen = atomic_load_explicit(word, memory_order_seq_cst);
-	/* Announced; look once more: a sender looks for sleepers after it has put its item in. */
-	if (dc_queue_empty(&pool.reader) && !atomic_load(&pool.stopping)) {
-		set_state(worker, DC_WORKER_SLEEP);
-		bump(&worker->sleeps);
-		uint64_t before = dc_ticks();
-		dc_futex_wait(word, seen, SLEEP_NS);
-		set_state(worker, DC_WORKER_RUN);
-		/* Something came so soon that spinning for it would have been cheaper. */
-		if (dc_ticks() - before < 2ull * SPIN_NS * dc_ticks_per_us() / 1000) worker->spin_ticks = (uint64_t)SPIN_NS * dc_ticks_per_us() / 1000;
-	}
-	if (first) atomic_fetch_and_explicit(&queue->workers, ~DC_WORKERS_FIRST_SLEEPS, memory_order_seq_cst);
-	move(SLEEPING, RUNNING);
-}
-
-/* Nothing to do: spin if that may pay, else sleep. Enters and leaves as a running worker. */
-static void idle(struct dc_worker *worker) {
-	uint32_t workers = atomic_load_explicit(&pool.reader.queue->workers, memory_order_relaxed);
-	uint32_t minimum = 2 * dc_ticks_per_us();
-	uint32_t from = RUNNING;
-	if (!DC_WORKERS_SPINNING(workers) && worker->sender_cpu != (uint32_t)sched_getcpu()) {
-		set_state(worker, DC_WORKER_SPIN);
-		publish_cpu(worker);
-		move(RUNNING, SPINNING);
-		bool came = spin(worker);
-		if (came) {
-			worker->spin_ticks = (uint64_t)SPIN_NS * dc_ticks_per_us() / 1000;
-			move(SPINNING, RUNNING);
-			set_state(worker, DC_WORKER_RUN);
-			return;
-		}
-		worker->spin_ticks = worker->spin_ticks * 3 / 4 < minimum ? minimum : worker->spin_ticks * 3 / 4;
-		from = SPINNING;
-	}
-	sleep_on_queue(worker, from);
+	if (worker) dc_receiver_unblock(&pool.receiver, &worker->seat);
 }
 
 /*
@@ -123,7 +55,7 @@ static void idle(struct dc_worker *worker) {
  * for an idle sibling gives up early on small machines). So the worker steps over by itself. Should it be brought back soon, the other CPU is wanted: it tries ever more seldom.
  */
 static void part_from_sender(struct dc_worker *worker) {
-	if (worker->sender_cpu != worker->cpu) {
+	if (worker->seat.sender_cpu != worker->seat.cpu) {
 		worker->together = 0;
 		return;
 	}
@@ -137,7 +69,7 @@ static void part_from_sender(struct dc_worker *worker) {
 	cpu_set_t all, others;
 	if (sched_getaffinity(0, sizeof all, &all) || CPU_COUNT(&all) < 2) return;
 	others = all;
-	CPU_CLR(worker->cpu, &others);
+	CPU_CLR(worker->seat.cpu, &others);
 	if (CPU_COUNT(&others) && sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof all, &all);
 }
 
@@ -146,48 +78,33 @@ static void *worker_main(void *argument) {
 	char name[16];
 	snprintf(name, sizeof name, "worker-%u", worker->id);
 	pthread_setname_np(pthread_self(), name);
-	worker->spin_ticks = (uint64_t)SPIN_NS * dc_ticks_per_us() / 1000;
-	worker->sender_cpu = UINT32_MAX;
 	worker->part_interval_ns = PART_NS;
-	move(0, RUNNING);
-	while (!atomic_load_explicit(&pool.stopping, memory_order_relaxed)) {
+	dc_receiver_enter(&pool.receiver, &worker->seat);
+	while (!atomic_load_explicit(&pool.receiver.stopping, memory_order_relaxed)) {
 		uint32_t item;
-		switch (dc_queue_take(&pool.reader, &item)) {
-		case DC_TAKE_ITEM:
-			publish_cpu(worker);
-			pass_on();
-			dc_clients_serve(worker, item);
-			bump(&worker->handled);
-			part_from_sender(worker);
-			break;
-		case DC_TAKE_EMPTY:
-			idle(worker);
-			break;
-		case DC_TAKE_INVALIDATED:
-			break;
-		}
+		if (dc_receiver_next(&pool.receiver, &worker->seat, &item) != DC_TAKE_ITEM) continue;
+		dc_clients_serve(worker, item);
+		part_from_sender(worker);
 	}
-	move(RUNNING, 0);
+	dc_receiver_leave(&pool.receiver);
 	return NULL;
 }
 
-/* The scan of the arenas (dc_clients_recover) finds the requests; a sender between its fetch-and-add and its publish finds its ticket invalid and takes another. */
-void dc_workers_drop_items(struct dc_queue *queue) {
-	uint64_t tail = atomic_load(&queue->tail);
-	for (uint64_t i = tail > DC_QUEUE_SLOTS ? tail - DC_QUEUE_SLOTS : 0; i < tail; i++) {
-		_Atomic uint64_t *word = &queue->slot[i & (DC_QUEUE_SLOTS - 1)].word;
-		uint64_t seen = atomic_load(word);
-		uint32_t lap = (uint32_t)(i >> DC_QUEUE_SHIFT);
-		while ((int32_t)(DC_WORD_LAP(seen) - lap) <= 0 && !atomic_compare_exchange_weak(word, &seen, DC_WORD(lap + 1, DC_WORD_FREE, 0))) continue;
+int dc_workers_init(const struct dc_workers_options *options) {
+	pool.options = *options;
+	if (!options->queue) {
+		if (dc_futex_wait_any(NULL, 0, 0) == -ENOSYS) return -ENOSYS;
+		void *pages = mmap(NULL, (size_t)DC_CLIENTS_MAX * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (pages == MAP_FAILED) return -errno;
+		pool.pages = pages;
 	}
-	atomic_store(&pool.reader.head, tail);
+	dc_receiver_init(&pool.receiver, options->queue, options->queue ? NULL : &pool.mailboxes, options->running_target, SPIN_NS, PATIENCE_NS);
+	if (options->restarted && options->queue) dc_queue_drop(&pool.receiver.reader);
+	return 0;
 }
 
-int dc_workers_start(struct dc_queue *queue, unsigned count, unsigned running_target) {
-	pool.reader.queue = queue;
-	pool.reader.patience_ns = PATIENCE_NS;
-	pool.count = count > DC_WORKERS_MAX ? DC_WORKERS_MAX : count;
-	dc_queue_init(queue, running_target, SPIN_NS);
+int dc_workers_start(void) {
+	pool.count = pool.options.count > DC_WORKERS_MAX ? DC_WORKERS_MAX : pool.options.count;
 	for (unsigned i = 0; i < pool.count; i++) {
 		pool.worker[i].id = i;
 		int error = pthread_create(&pool.worker[i].thread, NULL, worker_main, &pool.worker[i]);
@@ -200,42 +117,145 @@ int dc_workers_start(struct dc_queue *queue, unsigned count, unsigned running_ta
 	return 0;
 }
 
-void dc_workers_kick(void) {
-	if (!pool.reader.queue) return;
-	for (unsigned i = 0; i < 2; i++) {
-		_Atomic uint32_t *word = i ? &pool.reader.queue->wake_reserve : &pool.reader.queue->wake;
-		atomic_fetch_add(word, 1);
-		dc_futex_wake(word, INT_MAX);
+/* ---- mailboxes -------------------------------------------------------------------------------------------------------------- */
+static void *ear_main(void *argument) {
+	struct ear *ear = argument;
+	pthread_setname_np(pthread_self(), "ear");
+	while (!atomic_load(&pool.receiver.stopping)) {
+		uint32_t seen = atomic_load(&pool.ear_wake);
+		if (!atomic_load(&pool.receiver.stopping)) dc_receiver_overhear(&pool.receiver, ear->group, &pool.ear_wake, seen);
 	}
+	return NULL;
+}
+
+/* The clients have changed: whoever sleeps on their ears must list them anew. */
+static void relist(void) {
+	atomic_fetch_add(&pool.ear_wake, 1);
+	dc_futex_wake(&pool.ear_wake, INT_MAX);
+	dc_receiver_kick(&pool.receiver);
+}
+
+static int grow_ears(int place) {
+	while (pool.ears < (unsigned)place / DC_LISTEN_MAX) {
+		struct ear *ear = &pool.ear[pool.ears];
+		ear->group = pool.ears + 1;
+		int error = pthread_create(&ear->thread, NULL, ear_main, ear);
+		if (error) return -error;
+		pool.ears++;
+	}
+	return 0;
+}
+
+static void *page_of(int place) {
+	return pool.pages + (size_t)place * PAGE;
+}
+
+/* Replaced in one step: a worker that looks meanwhile finds one or the other. */
+static void empty_page(int place) {
+	if (mmap(page_of(place), PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+		dc_log(LOG_ERR, "cannot unmap a mailbox: %s", strerror(errno));
+}
+
+int dc_workers_add_client(int arena_fd, uint32_t index, uint32_t generation) {
+	if (pool.options.queue) return 0;
+	pthread_mutex_lock(&pool.lock);
+	/* The box must stand before it can be looked at, and its address depends on its place. */
+	int place = dc_mailboxes_reserve(&pool.mailboxes, index, generation);
+	if (place >= 0 && mmap(page_of(place), PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, arena_fd, 0) == MAP_FAILED) place = -errno;
+	int error = place < 0 ? place : grow_ears(place);
+	if (!error) {
+		struct dc_mailbox *box = &((struct dc_arena *)page_of(place))->mailbox[DC_MAILBOX_PLACE(index)];
+		box->spin_ns = SPIN_NS;
+		dc_mailboxes_open(&pool.mailboxes, (unsigned)place, box);
+		relist();
+	} else if (place >= 0) {
+		empty_page(place);
+		place = error;
+	}
+	pthread_mutex_unlock(&pool.lock);
+	return place;
+}
+
+void dc_workers_del_client(int place) {
+	if (pool.options.queue) return;
+	pthread_mutex_lock(&pool.lock);
+	dc_mailboxes_remove(&pool.mailboxes, (unsigned)place);
+	empty_page(place);
+	relist();
+	pthread_mutex_unlock(&pool.lock);
+}
+
+/* ---- all together ----------------------------------------------------------------------------------------------------------- */
+void dc_workers_kick(void) {
+	if (pool.receiver.board) dc_receiver_kick(&pool.receiver);
 }
 
 void dc_workers_stop(void) {
-	atomic_store(&pool.stopping, true);
-	dc_workers_kick();
+	atomic_store(&pool.receiver.stopping, true);
+	relist();
 	for (unsigned i = 0; i < pool.count; i++) pthread_join(pool.worker[i].thread, NULL);
-	pool.count = 0;
+	for (unsigned i = 0; i < pool.ears; i++) pthread_join(pool.ear[i].thread, NULL);
+	pool.count = pool.ears = 0;
+}
+
+static const struct {
+	const char *name;
+	size_t offset;
+} seat_counters[] = {
+	{"handled", offsetof(struct dc_seat, handled)}, {"waits", offsetof(struct dc_seat, waits)}, {"spins", offsetof(struct dc_seat, spins)},
+	{"caught", offsetof(struct dc_seat, caught)}, {"sleeps", offsetof(struct dc_seat, sleeps)}, {"rung", offsetof(struct dc_seat, rung)},
+	{"spurious", offsetof(struct dc_seat, spurious)},
+};
+#define SEAT_COUNTERS (sizeof seat_counters / sizeof seat_counters[0])
+
+static _Atomic uint64_t *seat_counter(struct dc_seat *seat, size_t which) {
+	return (_Atomic uint64_t *)(void *)((char *)seat + seat_counters[which].offset);
+}
+
+static json_t *workers_list(json_t *sums) {
+	static const char *const states[] = {"run", "spin", "sleep", "blocked"};
+	json_t *list = json_array();
+	json_int_t sum[SEAT_COUNTERS] = {0};
+	for (unsigned i = 0; i < pool.count; i++) {
+		struct dc_worker *worker = &pool.worker[i];
+		json_t *row = json_pack("{s:i,s:i,s:s}", "id", (int)worker->id, "cpu", (int)worker->seat.cpu, "state", states[atomic_load(&worker->seat.state) & 3]);
+		for (size_t k = 0; k < SEAT_COUNTERS; k++) {
+			json_int_t value = (json_int_t)atomic_load(seat_counter(&worker->seat, k));
+			sum[k] += value;
+			json_object_set_new(row, seat_counters[k].name, json_integer(value));
+		}
+		json_array_append_new(list, row);
+	}
+	for (size_t k = 0; k < SEAT_COUNTERS; k++) json_object_set_new(sums, strcmp(seat_counters[k].name, "handled") ? seat_counters[k].name : "dequeued", json_integer(sum[k]));
+	return list;
 }
 
 json_t *dc_workers_json(void) {
-	static const char *const states[] = {"run", "spin", "sleep", "blocked"};
-	json_t *list = json_array();
-	uint64_t handled = 0;
-	for (unsigned i = 0; i < pool.count; i++) {
-		struct dc_worker *worker = &pool.worker[i];
-		handled += atomic_load(&worker->handled);
-		json_array_append_new(list, json_pack("{s:i,s:i,s:s,s:I,s:I,s:I}", "id", (int)worker->id, "cpu", (int)worker->cpu, "state", states[atomic_load(&worker->state) & 3],
-			"handled", (json_int_t)atomic_load(&worker->handled), "spins", (json_int_t)atomic_load(&worker->spins), "sleeps", (json_int_t)atomic_load(&worker->sleeps)));
+	struct dc_receiver *receiver = &pool.receiver;
+	json_t *json = json_pack("{s:s,s:I}", "transport", pool.options.queue ? "queue" : "mailboxes", "depth", (json_int_t)dc_receiver_depth(receiver));
+	json_t *list = workers_list(json);
+	uint32_t wakes = receiver->board ? atomic_load(&receiver->board->wake) + atomic_load(&receiver->board->wake_reserve) - atomic_load(&pool.wakes_before) : 0;
+	json_object_set_new(json, "wakes", json_integer((json_int_t)wakes + json_integer_value(json_object_get(json, "rung"))));
+	if (pool.options.queue) {
+		json_int_t head = (json_int_t)atomic_load(&receiver->reader.head), tail = (json_int_t)atomic_load(&pool.options.queue->tail);
+		json_object_set_new(json, "capacity", json_integer(DC_QUEUE_SLOTS));
+		json_object_set_new(json, "head", json_integer(head));
+		json_object_set_new(json, "tail", json_integer(tail));
+		json_object_set_new(json, "enqueued", json_integer(tail));
+		json_object_set_new(json, "invalidated", json_integer((json_int_t)atomic_load(&receiver->reader.invalidated)));
+	} else {
+		unsigned boxes = 0;
+		for (unsigned at = 0; at < atomic_load(&pool.mailboxes.top); at++) boxes += atomic_load(&pool.mailboxes.place[at].box) != NULL;
+		json_object_set_new(json, "mailboxes", json_integer(boxes));
+		json_object_set_new(json, "doorbells", json_integer(json_integer_value(json_object_get(json, "dequeued"))));
 	}
-	uint64_t head = atomic_load(&pool.reader.head), tail = atomic_load(&pool.reader.queue->tail);
-	return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "capacity", (int)DC_QUEUE_SLOTS, "head", (json_int_t)head, "tail", (json_int_t)tail, "depth",
-		(json_int_t)(tail > head ? tail - head : 0), "enqueued", (json_int_t)tail, "dequeued", (json_int_t)handled, "invalidated",
-		(json_int_t)atomic_load(&pool.reader.invalidated), "workers", list);
+	json_object_set_new(json, "workers", list);
+	return json;
 }
 
 void dc_workers_reset(void) {
-	for (unsigned i = 0; i < pool.count; i++) {
-		atomic_store(&pool.worker[i].handled, 0);
-		atomic_store(&pool.worker[i].spins, 0);
-		atomic_store(&pool.worker[i].sleeps, 0);
-	}
+	for (unsigned i = 0; i < pool.count; i++)
+		for (size_t k = 0; k < SEAT_COUNTERS; k++) atomic_store(seat_counter(&pool.worker[i].seat, k), 0);
+	atomic_store(&pool.receiver.reader.invalidated, 0);
+	if (pool.receiver.board) atomic_store(&pool.wakes_before, atomic_load(&pool.receiver.board->wake) + atomic_load(&pool.receiver.board->wake_reserve));
 }

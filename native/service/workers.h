@@ -1,9 +1,5 @@
 /*
- * workers.h - the service's worker threads: take requests from the queue, wait adaptively, count.
- *
- * Waiting: at most one worker spins at a time; it spins for about the cost of waking an idle virtual CPU (tens of microseconds), less while spinning has not paid, and not at all when
- * the last sender runs on the same CPU, which it would only keep from sending. Everybody else sleeps on one futex. Another worker is woken for waiting requests while fewer
- * than `running_target` run; a worker that may block (dc_block_begin) does not count as running meanwhile.
+ * workers.h - the service's worker threads: they take requests (ipc/receiver.h, where the waiting is), serve them, count.
  */
 #ifndef DICICLO_SERVICE_WORKERS_H
 #define DICICLO_SERVICE_WORKERS_H
@@ -12,30 +8,32 @@
 #include <pthread.h>
 
 #include "instance.h"
-#include "queue.h"
-
-enum dc_worker_state { DC_WORKER_RUN, DC_WORKER_SPIN, DC_WORKER_SLEEP, DC_WORKER_BLOCKED };
+#include "receiver.h"
 
 struct dc_worker {
 	unsigned id;
 	pthread_t thread;
-	uint32_t cpu;          /* last published */
-	uint32_t sender_cpu;   /* of the last request */
-	unsigned block_depth;
+	struct dc_seat seat;
 	unsigned together;         /* requests in a row from a sender on this very CPU */
 	uint64_t parted_ns, part_interval_ns;
-	uint64_t spin_ticks;   /* today's budget */
-	_Atomic uint32_t state;
-	_Atomic uint64_t handled, spins, sleeps;
 };
 
-/* Empties the queue that a dead service left; before dc_workers_start. */
-void dc_workers_drop_items(struct dc_queue *queue);
-/* Starts `count` workers on the queue. 0, or -errno. */
-int dc_workers_start(struct dc_queue *queue, unsigned count, unsigned running_target);
+struct dc_workers_options {
+	struct dc_queue *queue; /* trust: pool; NULL: mailboxes, trust: process */
+	unsigned count;
+	unsigned running_target;
+	bool restarted;         /* the queue's memory is a dead service's */
+};
+/* Before any client is added: which transport it is. 0, or -errno (-ENOSYS: mailboxes need futex_waitv(2), Linux 5.16). */
+int dc_workers_init(const struct dc_workers_options *options);
+/* Starts the threads. 0, or -errno. */
+int dc_workers_start(void);
 void dc_workers_stop(void);
 /* After a client's end: its wake-up may have died with it. */
 void dc_workers_kick(void);
+/* A client's mailbox, by its arena's descriptor (nothing to do where there is a queue). The place to give to del, or -errno. One caller at a time for add; del from any thread. */
+int dc_workers_add_client(int arena_fd, uint32_t index, uint32_t generation);
+void dc_workers_del_client(int place);
 json_t *dc_workers_json(void); /* docs/contract.md §4 `queue` */
 void dc_workers_reset(void);
 

@@ -92,6 +92,14 @@ class Attach(PoolCase):
         outcome = pool.enter(ATTACHER, pool.path('attach.sock'), 'seals')
         self.assertEqual(outcome.returncode, 0, outcome.stdout)
 
+    def test_no_queue_without_trust(self):
+        pool = self.pool().start('--trust', 'process')
+        outcome = pool.enter(ATTACHER, pool.path('attach.sock'), 'seals')
+        self.assertEqual(outcome.returncode, 0, outcome.stdout)
+        self.assertIn('"descriptors": 1', outcome.stdout)
+        outcome = pool.enter(ATTACHER, pool.path('attach.sock'), 'storm', '20')
+        self.assertEqual(outcome.returncode, 0, outcome.stdout)
+
     def test_garbage(self):
         pool = self.pool().start()
         outcome = pool.enter(ATTACHER, pool.path('attach.sock'), 'garbage')

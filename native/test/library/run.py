@@ -29,7 +29,8 @@ def control(sock, message):
 
 def start():
     subprocess.run([f'{build}/init/diciclo-pool-init', '--dir', pool, '--name', 'test/library', '--service', f'{build}/service/diciclo-service',
-                    '--modules', f'{build}/libservices', '--library', f'{build}/library/libdiciclo.so', '--workers', '2'], stdin=subprocess.DEVNULL, check=True)
+                    '--modules', f'{build}/libservices', '--library', f'{build}/library/libdiciclo.so', '--workers', '2',
+                    '--trust', os.environ.get('TRUST', 'pool')], stdin=subprocess.DEVNULL, check=True)
     plan = {'version': 1, 'instance': 'data', 'root': 'data.0', 'nodes': [
         {'id': 'data.1', 'type': 'local', 'kind': 'file', 'options': {'path': back, 'readOnly': False}, 'children': {}},
         {'id': 'data.0', 'type': 'cache', 'kind': 'file', 'options': {'size': 32 << 20, 'mode': 'write-through', 'ttl': 1000}, 'children': {'below': ['data.1']}}]}
@@ -58,6 +59,9 @@ try:
     count = {door: sum(o['count'] for o in doors[door]['operations'].values()) for door in doors}
     share = count['library'] / max(1, sum(count.values()))
     print('carried', count, 'not carried', stats['clients']['uncarried'])
+    if stats['queue']['transport'] != {'pool': 'queue', 'process': 'mailboxes'}[os.environ.get('TRUST', 'pool')] or not stats['queue']['dequeued']:
+        status = 1
+        print('the wrong transport:', stats['queue'])
     wanted = float(os.environ.get('CARRIED', '0.5'))
     if share < wanted:
         status = 1

@@ -86,7 +86,7 @@ static void launch(struct harness *harness) {
 	if (harness->service == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(pair[1], 3);
-		execl(service, service, "--link", "3", "--dir", harness->directory, "--name", "test/test", "--modules", modules, NULL);
+		execl(service, service, "--link", "3", "--dir", harness->directory, "--name", "test/test", "--modules", modules, "--trust", harness->by_mailbox ? "process" : "pool", NULL);
 		_exit(127);
 	}
 	close(pair[1]);
@@ -104,6 +104,8 @@ static void launch(struct harness *harness) {
 
 void harness_start(struct harness *harness, const char *plan) {
 	memset(harness, 0, sizeof *harness);
+	const char *trust = getenv("DICICLO_TRUST");
+	harness->by_mailbox = trust && !strcmp(trust, "process");
 	snprintf(harness->directory, sizeof harness->directory, "%s/diciclo-test-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	if (!mkdtemp(harness->directory)) die("mkdtemp");
 	snprintf(harness->data, sizeof harness->data, "%s/data", harness->directory);
@@ -121,13 +123,10 @@ void harness_start(struct harness *harness, const char *plan) {
 void harness_attach(struct harness *harness, struct dc_client *client, uid_t uid, gid_t gid) {
 	unsigned index = harness->arena_count++;
 	int fd = harness->arena_fd[index] = memory("arena", DC_ARENA_SIZE);
-	memset(client, 0, sizeof *client);
-	client->queue = harness->queue;
-	client->arena = mmap(NULL, DC_ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	client->arena->magic = DC_ARENA_MAGIC;
-	client->arena->version = DC_LAYOUT_VERSION;
-	client->index = index;
-	client->generation = 1;
+	struct dc_arena *arena = mmap(NULL, DC_ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	arena->magic = DC_ARENA_MAGIC;
+	arena->version = DC_LAYOUT_VERSION;
+	dc_client_init(client, harness->by_mailbox ? NULL : harness->queue, arena, index, 1);
 	tell_client(harness, index, uid, gid, getpid());
 }
 

@@ -20,6 +20,7 @@ struct harness {
 	char plan[2048];
 	int arena_fd[64];
 	unsigned arena_count;
+	bool by_mailbox; /* by $DICICLO_TRUST, pool or process */
 };
 
 /* `plan` may hold %s for the served directory; NULL: cache over local. Exits with a message on failure: tests have nothing to go on with. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "mailbox.h"
 #include "queue.h"
 
 static unsigned passed, failed;
@@ -193,7 +194,11 @@ static void lie(struct dc_client *client, unsigned rounds) {
 		uint32_t sequence = (uint32_t)round + 1;
 		slot->sequence = sequence;
 		atomic_store(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_PENDING));
-		dc_queue_put(client->queue, rand_r(&seed) % 8 ? DC_ITEM(1, client->index, index) : (uint32_t)rand_r(&seed) & 0x3fffffff, 1000000);
+		if (!client->queue) {
+			/* All that it can reach: its own mailbox. */
+			client->mailbox[0] = (struct dc_mailbox){.bells = (uint64_t)rand_r(&seed) << 32 | (uint32_t)rand_r(&seed), .ear = (uint32_t)rand_r(&seed) % 3, .spin_ns = (uint32_t)rand_r(&seed)};
+			dc_mailbox_ring(client->mailbox, index);
+		} else dc_queue_put(client->queue, rand_r(&seed) % 8 ? DC_ITEM(1, client->index, index) : (uint32_t)rand_r(&seed) & 0x3fffffff, 1000000);
 		for (unsigned wait = 0; wait < 20000 && DC_ANSWER_STATE(atomic_load(&slot->answer)) == DC_ANSWER_PENDING; wait++) dc_pause();
 	}
 }

@@ -1,0 +1,199 @@
+#include "receiver.h"
+
+#include <limits.h>
+#include <sched.h>
+
+#define SLEEPING 1u
+#define SPINNING (1u << 8)
+#define RUNNING (1u << 16)
+/* A sleeper looks by itself now and then: in the queue, a sender that dies between publishing and waking takes the wake-up with it; its end kicks us sooner. */
+#define SLEEP_NS 5000000000u
+#define SPIN_MIN_US 2u
+
+void dc_receiver_init(struct dc_receiver *receiver, struct dc_queue *queue, struct dc_mailboxes *mailboxes, uint32_t running_target, uint32_t spin_ns, uint64_t patience_ns) {
+	receiver->transport = queue ? DC_BY_QUEUE : DC_BY_MAILBOXES;
+	receiver->running_target = running_target;
+	receiver->spin_ns = spin_ns;
+	receiver->board = queue ? &queue->board : &receiver->own_board;
+	receiver->reader.queue = queue;
+	receiver->reader.patience_ns = patience_ns;
+	receiver->mailboxes = mailboxes;
+	if (queue) dc_queue_init(queue, running_target, spin_ns);
+}
+
+static void move(struct dc_receiver *receiver, uint32_t from, uint32_t to) {
+	atomic_fetch_add_explicit(&receiver->board->workers, to - from, memory_order_seq_cst);
+}
+
+static void set_state(struct dc_seat *seat, enum dc_worker_state state) {
+	atomic_store_explicit(&seat->state, state, memory_order_relaxed);
+}
+
+static void bump(_Atomic uint64_t *counter) {
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+static uint64_t ticks(uint64_t ns) {
+	return ns * dc_ticks_per_us() / 1000u;
+}
+
+bool dc_receiver_empty(struct dc_receiver *receiver) {
+	return receiver->transport == DC_BY_QUEUE ? dc_queue_empty(&receiver->reader) : dc_mailboxes_empty(receiver->mailboxes);
+}
+
+uint64_t dc_receiver_depth(struct dc_receiver *receiver) {
+	if (receiver->transport == DC_BY_MAILBOXES) return dc_mailboxes_depth(receiver->mailboxes);
+	uint64_t head = atomic_load(&receiver->reader.head), tail = atomic_load(&receiver->reader.queue->tail);
+	return tail > head ? tail - head : 0;
+}
+
+/* Requests wait and nobody is about to look: pass the baton. */
+static void pass_on(struct dc_receiver *receiver) {
+	if (!dc_receiver_empty(receiver)) dc_board_wake(receiver->board, receiver->running_target);
+}
+
+/* Whether somebody will notice a client that rings from now on without being told by one of us. */
+static bool attended(uint32_t workers) {
+	return (workers & DC_WORKERS_FIRST_SLEEPS) || DC_WORKERS_SPINNING(workers);
+}
+
+void dc_receiver_block(struct dc_receiver *receiver, struct dc_seat *seat) {
+	if (seat->block_depth++) return;
+	set_state(seat, DC_WORKER_BLOCKED);
+	move(receiver, RUNNING, 0);
+	/* Clients of the queue wake a sleeper by themselves when they find that too few run; of the mailboxes only the listener, so there must be one. */
+	if (receiver->transport == DC_BY_MAILBOXES && !attended(atomic_load_explicit(&receiver->board->workers, memory_order_seq_cst)))
+		dc_board_wake(receiver->board, receiver->running_target);
+	else
+		pass_on(receiver);
+}
+
+void dc_receiver_unblock(struct dc_receiver *receiver, struct dc_seat *seat) {
+	if (--seat->block_depth) return;
+	move(receiver, 0, RUNNING);
+	set_state(seat, DC_WORKER_RUN);
+}
+
+/* Returns whether something came. Called as a spinner. */
+static bool spin(struct dc_receiver *receiver, struct dc_seat *seat) {
+	uint64_t start = dc_ticks();
+	bump(&seat->spins);
+	for (unsigned round = 1;; round++) {
+		if (!dc_receiver_empty(receiver)) return true;
+		dc_pause();
+		if ((round & 7) == 0 && dc_ticks() - start > seat->spin_ticks) return false;
+	}
+}
+
+/* To senders by the queue; those by mailboxes are told when their request is taken. */
+static void publish_cpu(struct dc_receiver *receiver, struct dc_seat *seat) {
+	seat->cpu = (uint32_t)sched_getcpu();
+	if (atomic_load_explicit(&receiver->board->worker_cpu, memory_order_relaxed) != seat->cpu)
+		atomic_store_explicit(&receiver->board->worker_cpu, seat->cpu, memory_order_relaxed);
+}
+
+/* Sleeps as the first (the listener, by mailboxes) or in reserve. `first` was announced. */
+static void sleep_now(struct dc_receiver *receiver, struct dc_seat *seat, bool first) {
+	struct dc_board *board = receiver->board;
+	struct dc_futex_expectation list[DC_FUTEX_WAIT_MAX];
+	bool listens = first && receiver->transport == DC_BY_MAILBOXES;
+	_Atomic uint32_t *word = first ? &board->wake : &board->wake_reserve;
+	uint32_t seen = atomic_load_explicit(word, memory_order_seq_cst);
+	unsigned count = listens ? dc_mailboxes_arm(receiver->mailboxes, 0, list) : 0;
+	/* Announced; look once more: a sender looks for sleepers after it has put its request in. */
+	if (!dc_receiver_empty(receiver) || atomic_load(&receiver->stopping)) return;
+	/* The listener may have gone since we saw that there is one; whom it told to follow it was nobody yet. */
+	if (receiver->transport == DC_BY_MAILBOXES && !first && !attended(atomic_load_explicit(&board->workers, memory_order_seq_cst))) return;
+	set_state(seat, DC_WORKER_SLEEP);
+	bump(&seat->sleeps);
+	uint64_t before = dc_ticks();
+	if (listens) {
+		list[count] = (struct dc_futex_expectation){word, seen};
+		int index = dc_futex_wait_any(list, count + 1, SLEEP_NS);
+		if (index >= 0 && index < (int)count) bump(&seat->rung);
+	} else {
+		dc_futex_wait(word, seen, SLEEP_NS);
+	}
+	set_state(seat, DC_WORKER_RUN);
+	/* Something came so soon that spinning for it would have been cheaper. */
+	if (dc_ticks() - before < ticks(2ull * receiver->spin_ns)) seat->spin_ticks = ticks(receiver->spin_ns);
+}
+
+static void sleep_for_requests(struct dc_receiver *receiver, struct dc_seat *seat, uint32_t from) {
+	struct dc_board *board = receiver->board;
+	move(receiver, from, SLEEPING);
+	bool first = !(atomic_fetch_or_explicit(&board->workers, DC_WORKERS_FIRST_SLEEPS, memory_order_seq_cst) & DC_WORKERS_FIRST_SLEEPS);
+	sleep_now(receiver, seat, first);
+	if (first) atomic_fetch_and_explicit(&board->workers, ~DC_WORKERS_FIRST_SLEEPS, memory_order_seq_cst);
+	move(receiver, SLEEPING, RUNNING);
+}
+
+/* Nothing to do: spin if that may pay, else sleep. Enters and leaves as a running worker. */
+static void idle(struct dc_receiver *receiver, struct dc_seat *seat) {
+	uint32_t workers = atomic_load_explicit(&receiver->board->workers, memory_order_relaxed);
+	uint64_t minimum = (uint64_t)SPIN_MIN_US * dc_ticks_per_us();
+	uint32_t from = RUNNING;
+	bump(&seat->waits);
+	if (!DC_WORKERS_SPINNING(workers) && seat->sender_cpu != (uint32_t)sched_getcpu()) {
+		set_state(seat, DC_WORKER_SPIN);
+		publish_cpu(receiver, seat);
+		move(receiver, RUNNING, SPINNING);
+		bool came = spin(receiver, seat);
+		if (came) {
+			bump(&seat->caught);
+			seat->spin_ticks = ticks(receiver->spin_ns);
+			move(receiver, SPINNING, RUNNING);
+			set_state(seat, DC_WORKER_RUN);
+			return;
+		}
+		seat->spin_ticks = seat->spin_ticks * 3 / 4 < minimum ? minimum : seat->spin_ticks * 3 / 4;
+		from = SPINNING;
+	}
+	sleep_for_requests(receiver, seat, from);
+}
+
+void dc_receiver_enter(struct dc_receiver *receiver, struct dc_seat *seat) {
+	seat->spin_ticks = ticks(receiver->spin_ns);
+	seat->sender_cpu = UINT32_MAX;
+	move(receiver, 0, RUNNING);
+}
+
+void dc_receiver_leave(struct dc_receiver *receiver) {
+	move(receiver, RUNNING, 0);
+}
+
+enum dc_take dc_receiver_next(struct dc_receiver *receiver, struct dc_seat *seat, uint32_t *item) {
+	enum dc_take taken;
+	if (receiver->transport == DC_BY_QUEUE) {
+		taken = dc_queue_take(&receiver->reader, item);
+		if (taken == DC_TAKE_ITEM) publish_cpu(receiver, seat);
+	} else {
+		seat->cpu = (uint32_t)sched_getcpu();
+		taken = dc_mailboxes_take(receiver->mailboxes, &seat->cursor, seat->cpu, item);
+	}
+	if (taken == DC_TAKE_ITEM) {
+		pass_on(receiver);
+		bump(&seat->handled);
+	} else if (taken == DC_TAKE_EMPTY) {
+		idle(receiver, seat);
+	}
+	return taken;
+}
+
+void dc_receiver_kick(struct dc_receiver *receiver) {
+	for (unsigned i = 0; i < 2; i++) {
+		_Atomic uint32_t *word = i ? &receiver->board->wake_reserve : &receiver->board->wake;
+		atomic_fetch_add_explicit(word, 1, memory_order_seq_cst);
+		dc_futex_wake(word, INT_MAX);
+	}
+}
+
+void dc_receiver_overhear(struct dc_receiver *receiver, unsigned group, _Atomic uint32_t *wake, uint32_t seen) {
+	struct dc_futex_expectation list[DC_FUTEX_WAIT_MAX];
+	unsigned count = dc_mailboxes_arm(receiver->mailboxes, group, list);
+	/* What was rung for before the ears were armed; what comes later changes an ear. */
+	pass_on(receiver);
+	list[count] = (struct dc_futex_expectation){wake, seen};
+	dc_futex_wait_any(list, count + 1, SLEEP_NS);
+	pass_on(receiver);
+}
