@@ -44,7 +44,7 @@ static bool take_one(struct dc_place *place, struct dc_mailbox *box, uint64_t be
 	return true;
 }
 
-enum dc_take dc_mailboxes_take(struct dc_mailboxes *mailboxes, unsigned *cursor, uint32_t cpu, uint32_t *item) {
+enum dc_take dc_mailboxes_take(struct dc_mailboxes *mailboxes, unsigned *cursor, bool listened, uint32_t cpu, uint32_t *item) {
 	unsigned top = atomic_load_explicit(&mailboxes->top, memory_order_acquire);
 	unsigned at = *cursor;
 	for (unsigned round = 0; round < top; round++, at++) {
@@ -53,9 +53,9 @@ enum dc_take dc_mailboxes_take(struct dc_mailboxes *mailboxes, unsigned *cursor,
 		struct dc_mailbox *box = atomic_load_explicit(&place->box, memory_order_acquire);
 		uint64_t bells = box ? atomic_load_explicit(&box->bells, memory_order_acquire) : 0;
 		if (!bells || !take_one(place, box, bells, item)) continue;
-		/* We are awake, and look at the bells again between arming the ear and sleeping. */
+		/* We are awake, nobody sleeps on it, and whoever is about to arms it first and then looks at the bells again. */
 		uint32_t rung = DC_EAR_RUNG;
-		if (atomic_load_explicit(&box->ear, memory_order_relaxed) == DC_EAR_RUNG)
+		if (!listened && at < DC_LISTEN_MAX && atomic_load_explicit(&box->ear, memory_order_relaxed) == DC_EAR_RUNG)
 			atomic_compare_exchange_strong_explicit(&box->ear, &rung, DC_EAR_QUIET, memory_order_seq_cst, memory_order_relaxed);
 		if (atomic_load_explicit(&box->worker_cpu, memory_order_relaxed) != cpu) atomic_store_explicit(&box->worker_cpu, cpu, memory_order_relaxed);
 		*cursor = at + 1;

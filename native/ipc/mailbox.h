@@ -35,8 +35,8 @@ struct dc_mailboxes {
 int dc_mailboxes_reserve(struct dc_mailboxes *mailboxes, uint32_t client, uint32_t generation);
 void dc_mailboxes_open(struct dc_mailboxes *mailboxes, unsigned place, struct dc_mailbox *box);
 void dc_mailboxes_remove(struct dc_mailboxes *mailboxes, unsigned place);
-/* The next request, going round from *cursor (the caller's own); tells the client that `cpu` has it. Never waits. */
-enum dc_take dc_mailboxes_take(struct dc_mailboxes *mailboxes, unsigned *cursor, uint32_t cpu, uint32_t *item);
+/* The next request, going round from *cursor (the caller's own); tells the client that `cpu` has it. `listened`: a worker may sleep on the ears. Never waits. */
+enum dc_take dc_mailboxes_take(struct dc_mailboxes *mailboxes, unsigned *cursor, bool listened, uint32_t cpu, uint32_t *item);
 bool dc_mailboxes_empty(struct dc_mailboxes *mailboxes);
 uint64_t dc_mailboxes_depth(struct dc_mailboxes *mailboxes);
 /* Arms the ears of a group and lists them for dc_futex_wait_any; answers how many. To be called before the last look at the bells. */

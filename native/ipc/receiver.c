@@ -169,7 +169,8 @@ enum dc_take dc_receiver_next(struct dc_receiver *receiver, struct dc_seat *seat
 		if (taken == DC_TAKE_ITEM) publish_cpu(receiver, seat);
 	} else {
 		seat->cpu = (uint32_t)sched_getcpu();
-		taken = dc_mailboxes_take(receiver->mailboxes, &seat->cursor, seat->cpu, item);
+		bool listened = atomic_load_explicit(&receiver->board->workers, memory_order_seq_cst) & DC_WORKERS_FIRST_SLEEPS;
+		taken = dc_mailboxes_take(receiver->mailboxes, &seat->cursor, listened, seat->cpu, item);
 	}
 	if (taken == DC_TAKE_ITEM) {
 		pass_on(receiver);
