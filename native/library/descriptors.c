@@ -90,12 +90,24 @@ static int64_t set_flags(struct dc_file *file, int fd, int flags) {
 	return 0;
 }
 
+/* Advice on how long what is written will live; databases give it of every file. Nobody below makes use of it yet. */
+static int64_t write_hint(struct dc_file *file, bool set, uint64_t *hint) {
+	if (file->flags & O_PATH) return -EBADF;
+	if (!hint) return -EFAULT;
+	if (!set) *hint = atomic_load(&file->write_hint);
+	else if (*hint > RWH_WRITE_LIFE_EXTREME) return -EINVAL;
+	else atomic_store(&file->write_hint, (uint8_t)*hint);
+	return 0;
+}
+
 static int64_t carried_fcntl(struct dc_file *file, int fd, int command, long argument, bool *kernel) {
 	switch (command) {
 	case F_GETFL: return dc_file_flags(file, fd) | (file->flags & O_PATH ? 0 : 0100000 /* O_LARGEFILE, as the kernel shows it */);
 	case F_SETFL: return set_flags(file, fd, (int)argument);
 	case F_GETFD:
 	case F_SETFD: break; /* the placeholder's own are the application's */
+	case F_GET_RW_HINT:
+	case F_SET_RW_HINT: return write_hint(file, command == F_SET_RW_HINT, (uint64_t *)argument);
 	case F_GETLK:
 	case F_SETLK:
 	case F_SETLKW:

@@ -27,10 +27,9 @@ static struct stream *ours(DIR *directory) {
 	return stream && stream->magic == MAGIC ? stream : NULL;
 }
 
-/* One request of the service's records. -errno, 0 at the end. */
-static int64_t records(struct dc_file *file, int64_t cookie, void *out, size_t size) {
+int64_t dc_records(struct dc_client *client, uint32_t instance, uint64_t handle, int64_t cookie, void *out, size_t size) {
 	struct dc_call call;
-	dc_call_begin(&call, file->client, DC_OP_READDIR, file->instance, file->handle);
+	dc_call_begin(&call, client, DC_OP_READDIR, instance, handle);
 	call.slot->offset = (uint64_t)cookie;
 	call.slot->length = size;
 	int64_t result = dc_call_send(&call);
@@ -40,8 +39,11 @@ static int64_t records(struct dc_file *file, int64_t cookie, void *out, size_t s
 	return result == -ESTALE ? -EIO : result;
 }
 
-/* Checked: the records come from memory that the service wrote, but a bad length must not run us out of the buffer. */
-static const struct dc_wire_dirent *record_at(const unsigned char *buffer, uint32_t used, uint32_t size) {
+static int64_t records(struct dc_file *file, int64_t cookie, void *out, size_t size) {
+	return dc_records(file->client, file->instance, file->handle, cookie, out, size);
+}
+
+const struct dc_wire_dirent *dc_record_at(const unsigned char *buffer, uint32_t used, uint32_t size) {
 	if (used + sizeof(struct dc_wire_dirent) > size) return NULL;
 	const struct dc_wire_dirent *record = (const struct dc_wire_dirent *)(buffer + used);
 	if (used + record->record > size || offsetof(struct dc_wire_dirent, name) + record->name_length + 1u > record->record) return NULL;
@@ -67,7 +69,7 @@ int64_t dc_read_directory(struct dc_file *file, int64_t *cookie, void *out, size
 		if (got == -EINVAL && done) got = 0;
 		if (got <= 0) return done ? (int64_t)done : got;
 		const struct dc_wire_dirent *record;
-		for (uint32_t used = 0; (record = record_at(buffer, used, (uint32_t)got)); used += record->record) {
+		for (uint32_t used = 0; (record = dc_record_at(buffer, used, (uint32_t)got)); used += record->record) {
 			size_t length = (offsetof(struct linux_dirent64, d_name) + record->name_length + 1 + 7) & ~(size_t)7;
 			if (done + length > size) return (int64_t)done;
 			struct linux_dirent64 *entry = (struct linux_dirent64 *)((unsigned char *)out + done);
@@ -175,10 +177,10 @@ static bool fill(struct stream *stream, int64_t *error) {
 /* The next entry; NULL at the end (*error 0) or on an error. */
 static struct dirent *next(struct stream *stream, int64_t *error) {
 	*error = 0;
-	const struct dc_wire_dirent *record = record_at(stream->buffer, stream->used, stream->size);
+	const struct dc_wire_dirent *record = dc_record_at(stream->buffer, stream->used, stream->size);
 	if (!record) {
 		if (!fill(stream, error)) return NULL;
-		record = record_at(stream->buffer, 0, stream->size);
+		record = dc_record_at(stream->buffer, 0, stream->size);
 		if (!record) return NULL;
 	}
 	stream->used += record->record;

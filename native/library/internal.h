@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "protocol.h"
 #include "raw.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -130,6 +132,7 @@ struct dc_file {
 	_Atomic bool shared;      /* other processes may have the description: the kernel's offset is the truth */
 	_Atomic bool forked;      /* shared by nothing but a fork of ours: see children.c */
 	_Atomic bool append;      /* O_APPEND, as of the open or of F_SETFL; of a shared description the kernel knows better: dc_file_flags */
+	_Atomic uint8_t write_hint; /* F_SET_RW_HINT */
 	bool directory;
 	uint32_t index, next_free;
 	uint16_t hint_length;     /* 0: unknown */
@@ -170,6 +173,13 @@ int dc_file_send(struct dc_file *file, struct dc_call *call); /* result in call-
 /* offset lock; nested calls of one thread (signal handlers) pass */
 bool dc_file_lock(struct dc_file *file);
 void dc_file_unlock(struct dc_file *file, bool locked);
+
+/* ---- dir.c, where.c -------------------------------------------------------------------------------------------------------- */
+/* One request of the service's records. -errno, 0 at the end. */
+int64_t dc_records(struct dc_client *client, uint32_t instance, uint64_t handle, int64_t cookie, void *out, size_t size);
+/* Checked: the records come from memory that the service wrote, but a bad length must not run us out of the buffer. */
+const struct dc_wire_dirent *dc_record_at(const unsigned char *buffer, uint32_t used, uint32_t size);
+int dc_directory_path(const struct dc_file *file, char out[PATH_MAX]); /* 0 or -errno */
 
 /* ---- upgrade.c: from placeholder to the kernel door's own descriptor ------------------------------------------------------- */
 int dc_upgrade(struct dc_file *file);           /* 0 or -errno */
@@ -225,6 +235,7 @@ void dc_walk_end(struct dc_walk *walk);
 long dc_walk_finish(struct dc_walk *walk);
 /* Finds where dirfd + path is. False: the kernel's. *base is referenced. */
 bool dc_locate(int dirfd, const char *path, uint32_t flags, struct dc_place *place, struct dc_file **base);
+void dc_count_path(const char *path, enum dc_uncarried which); /* glibc is about to use a path unseen: counted if it is below a mount */
 /* A descriptor that is about to be given to the kernel as a directory. */
 int dc_kernel_dirfd(int dirfd);
 

@@ -198,9 +198,9 @@ EXPORT FILE *freopen(const char *restrict path, const char *restrict mode, FILE 
 	if (!dc_active || !stream) return NEXT(freopen)(path, mode, stream);
 	int fd = stream->_fileno;
 	struct wide *wide = ours(stream);
+	if (path) dc_count_path(path, DC_UNCARRIED_freopen);
 	if (fd >= 0 && (unsigned)fd < DC_FD_MAX && atomic_load(&dc_table[fd])) {
-		dc_uncarried(DC_UNCARRIED_freopen);
-		if (!path) dc_share_fd(fd); /* it opens /proc/self/fd/N */
+		if (!path) dc_uncarried(DC_UNCARRIED_freopen), dc_share_fd(fd); /* it opens /proc/self/fd/N */
 		if (!wide) dc_table_forget(fd);
 	}
 	FILE *result = NEXT(freopen)(path, mode, stream);

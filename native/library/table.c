@@ -60,6 +60,7 @@ found:
 	atomic_store_explicit(&file->shared, false, memory_order_relaxed);
 	atomic_store_explicit(&file->forked, false, memory_order_relaxed);
 	atomic_store_explicit(&file->append, false, memory_order_relaxed);
+	atomic_store_explicit(&file->write_hint, 0, memory_order_relaxed);
 	file->directory = false;
 	file->hint_length = 0;
 	atomic_store_explicit(&file->references, 1, memory_order_release);
@@ -141,7 +142,10 @@ void dc_table_drop_all(bool close_handles) {
 	atomic_store(&dc_table_high, -1);
 }
 
-/* An inherited or received descriptor. The kernel door's descriptors are recognised by their device; a placeholder (O_PATH) never is one. */
+/*
+ * An inherited or received descriptor, or one that the kernel opened from a directory of the host. The kernel door's descriptors are recognised by their device; a placeholder that
+ * could not be upgraded is the mount's root to us, as it is to the kernel.
+ */
 struct dc_file *dc_file_adopt(int fd) {
 	if (fd < 0 || fd >= DC_FD_MAX) return NULL;
 	struct stat st;
@@ -155,7 +159,7 @@ struct dc_file *dc_file_adopt(int fd) {
 	struct dc_client *client = dc_session_was_attached() ? dc_session() : dc_session_if_ready();
 	if (!client) return NULL;
 	long flags = k_fcntl(fd, F_GETFL, 0);
-	if (flags < 0 || (flags & O_PATH)) return NULL;
+	if (flags < 0 || (flags & O_PATH && !S_ISDIR(st.st_mode))) return NULL;
 	struct dc_file *file = dc_file_new();
 	if (!file) return NULL;
 	struct dc_call call;

@@ -1,7 +1,8 @@
 /*
  * upgrade.c - turns placeholders into the kernel door's own descriptors, in place and under the same numbers, before the kernel must act on them.
  *
- * The twin is opened by the path that the application used, if that still leads to the same file (then /proc/self/fd shows that path), else by the handle's name below the mount point.
+ * The twin is opened by the path that the application used, if that still leads to the same file (then /proc/self/fd shows that path), else by the handle's name below the mount point,
+ * a directory by the path that leads to it now (where.c).
  */
 #include "internal.h"
 
@@ -49,6 +50,11 @@ static int open_twin(const struct dc_file *file) {
 	if (file->hint_length) {
 		int fd = open_same(file->hint, flags, file);
 		if (fd >= 0) return fd;
+	}
+	if (file->directory) {
+		char now[PATH_MAX];
+		int error = dc_directory_path(file, now);
+		return error ? error : open_same(now, flags, file);
 	}
 	char path[1000 + 64];
 	size_t length = dc_mounts_point(file->instance, file->entry, path);

@@ -7,7 +7,7 @@
 #include <ftw.h>
 #include <glob.h>
 
-static void count_walk(const char *path, enum dc_uncarried which) {
+void dc_count_path(const char *path, enum dc_uncarried which) {
 	struct dc_place place;
 	struct dc_file *base = NULL;
 	if (dc_locate(AT_FDCWD, path, 0, &place, &base)) dc_uncarried(which);
@@ -15,13 +15,13 @@ static void count_walk(const char *path, enum dc_uncarried which) {
 }
 
 EXPORT int ftw(const char *path, __ftw_func_t function, int descriptors) {
-	count_walk(path, DC_UNCARRIED_ftw);
+	dc_count_path(path, DC_UNCARRIED_ftw);
 	return NEXT(ftw)(path, function, descriptors);
 }
 ALIAS(ftw64, ftw);
 
 EXPORT int nftw(const char *path, __nftw_func_t function, int descriptors, int flags) {
-	count_walk(path, DC_UNCARRIED_ftw);
+	dc_count_path(path, DC_UNCARRIED_ftw);
 	bool moves = dc_active && (flags & FTW_CHDIR);
 	if (moves) dc_cwd_untracked(1);
 	int result = NEXT(nftw)(path, function, descriptors, flags);
@@ -31,14 +31,14 @@ EXPORT int nftw(const char *path, __nftw_func_t function, int descriptors, int f
 ALIAS(nftw64, nftw);
 
 EXPORT int glob(const char *restrict pattern, int flags, int (*error)(const char *, int), glob_t *restrict out) {
-	if (!(flags & GLOB_ALTDIRFUNC)) count_walk(pattern, DC_UNCARRIED_glob);
+	if (!(flags & GLOB_ALTDIRFUNC)) dc_count_path(pattern, DC_UNCARRIED_glob);
 	return NEXT(glob)(pattern, flags, error, out);
 }
 ALIAS(glob64, glob);
 
 /* Every step may change the working directory. */
 EXPORT FTS *fts_open(char *const *paths, int options, int (*compare)(const FTSENT **, const FTSENT **)) {
-	if (dc_active && paths && paths[0]) count_walk(paths[0], DC_UNCARRIED_fts);
+	if (dc_active && paths && paths[0]) dc_count_path(paths[0], DC_UNCARRIED_fts);
 	FTS *result = NEXT(fts_open)(paths, options, compare);
 	dc_cwd_changed();
 	return result;

@@ -1,0 +1,67 @@
+"""A pool of its own for one test: directories, pool-init, one instance (a cache over a host directory) at `mount`. Everything goes when the block ends."""
+import json, os, shutil, socket, subprocess, sys, tempfile, time
+
+SKIP = 77  # meson: skipped
+
+
+class Pool:
+    def __init__(self, build):
+        if os.geteuid() != 0 or not os.path.exists('/dev/fuse'):
+            print('a pool needs root and /dev/fuse')
+            sys.exit(SKIP)
+        self.build = build
+        self.library = os.environ.get('LIBRARY', f'{build}/library/libdiciclo.so')
+        self.work = tempfile.mkdtemp(prefix='dc-library-')
+        self.directory, self.mount, self.back, self.host = (os.path.join(self.work, name) for name in ('pool', 'mnt', 'back', 'host'))
+        for path in (self.directory, self.directory + '/log', self.mount, self.back, self.host):
+            os.mkdir(path)
+        for path in (self.work, self.directory, self.mount, self.back, self.host):
+            os.chmod(path, 0o755)
+
+    def __enter__(self):
+        try:
+            subprocess.run([f'{self.build}/init/diciclo-pool-init', '--dir', self.directory, '--name', 'test/library', '--service', f'{self.build}/service/diciclo-service',
+                            '--modules', f'{self.build}/libservices', '--library', f'{self.build}/library/libdiciclo.so', '--workers', '2',
+                            '--trust', os.environ.get('TRUST', 'pool')], stdin=subprocess.DEVNULL, check=True)
+            plan = {'version': 1, 'instance': 'data', 'root': 'data.0', 'nodes': [
+                {'id': 'data.1', 'type': 'local', 'kind': 'file', 'options': {'path': self.back, 'readOnly': False}, 'children': {}},
+                {'id': 'data.0', 'type': 'cache', 'kind': 'file', 'options': {'size': 32 << 20, 'mode': 'write-through', 'ttl': 1000}, 'children': {'below': ['data.1']}}]}
+            self.control('control.sock', {'op': 'mount', 'instance': 'data', 'mountpoint': self.mount, 'plan': plan, 'door': {'cache': 'auto'}, 'makeDirectory': True})
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.control('control.sock', {'op': 'stop'})
+        except OSError:
+            pass
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def control(self, sock, message):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(os.path.join(self.directory, sock))
+            connection.sendall((json.dumps(message) + '\n').encode())
+            answer = json.loads(connection.makefile().readline())
+        if not answer.get('ok'):
+            raise SystemExit(f'{message["op"]}: {answer}')
+        return answer
+
+    def reset(self):
+        self.control('service.sock', {'op': 'reset'})
+
+    def stats(self):
+        """({operation: count} of the library door, of the kernel door, {name: count} of what was not carried)"""
+        for _ in range(200):  # what a process counted is known for good once the service has let go of it
+            stats = self.control('service.sock', {'op': 'stats'})
+            if stats['clients']['attached'] == 0:
+                break
+            time.sleep(0.02)
+        self.queue = stats['queue']
+        doors = stats['instances'][0]['doors']
+        count = {door: {name: one['count'] for name, one in doors[door]['operations'].items()} for door in doors}
+        return count.get('library', {}), count.get('kernel', {}), stats['clients']['uncarried']
+
+    def inside(self, argv, door='library'):
+        return [f'{self.build}/init/diciclo-enter', '--dir', self.directory, '--door', door, '--library', self.library, '--'] + argv
