@@ -9,9 +9,12 @@
  * killing everybody), ends the service. Neither side blocks on the line: pool-init queues what does not fit, the service reads and sends on a thread that serves no data.
  *
  * ---- pool-init -> service, always in this order after a start -----------------------------------------------------------------
- * start       {epoch, name, workers, trust}     [queue]     (trust as in --trust; "process": the queue is not used, requests come through the arenas' mailboxes)
+ * start       {epoch, name, workers, trust, keep, keepers[]}     [queue, ledger, keeper...]     (trust as in --trust; "process": the queue is not used, requests come through the arenas' mailboxes)
  *             First. workers 0: the service chooses. epoch counts services of this pool from 1; above 1 the queue memory is the predecessor's as it died: keep its slots' words and tail (a client may be between its
  *             fetch-and-add and its publish), and reset what only workers write (`workers`, `worker_cpu`, header). At 1 the memory is all zero.
+ *             keep true: ledger is a memfd of DC_LINK_LEDGER_BYTES, all zero at first, for what a successor must know of open files; and the service starts a keeper, a child that shares
+ *             its descriptor table, before it serves anything (answer `keeper`). keepers: those of the services since the last that was ready, their pids in the pool, the
+ *             youngest last, and a pidfd each: what they hold may be copied until `ready`, when pool-init ends them. keep false or absent: nothing that is open outlives the service.
  * client-add  {client, generation, pid, uid, gid, groups[], command}     [arena]
  *             A process attaches (or, before `go`: lives). client < DC_CLIENTS_MAX, generation 1..1023, pid as the pool sees it, command for messages only. The arena is sealed
  *             and has its header. Answer `client-added` as soon as requests with this {client, generation} are served; the process waits for it.
@@ -29,10 +32,12 @@
  * Later, in any order: client-add, mount as above, and
  * client-del  {client, generation}     the process is gone (or attached anew). Answer `client-gone` when its arena is unmapped and nothing refers to it.
  * unmount     {id}                     the kernel has unmounted (or detached) it already: stop the door, make the stack durable, close it, close `fuse`. Answer `unmounted`.
+ * keep        {}                       the keeper is gone: start another, answer `keeper`.
  * quit        {}                       nothing is mounted any more: exit 0.
  *
  * ---- service -> pool-init -----------------------------------------------------------------------------------------------------
  * ready         {epoch, clones?}              service.sock answers, workers run. clones: further /dev/fuse descriptors wanted per mount (0..DC_LINK_CLONES_MAX; default 0)
+ * keeper        {pid}                         as the pool sees it. It lives until pool-init ends it.
  * client-added  {client, generation, error?}  error: errno, absent or 0 when served
  * client-gone   {client, generation}          the index may be used again, with another generation
  * mounted       {id, ok, error?, code?}       error: one sentence; code: errno name ("EINVAL")
@@ -49,6 +54,8 @@
 #define DC_LINK_MESSAGE_MAX 65536u
 #define DC_LINK_CLONES_MAX 14
 #define DC_LINK_DESCRIPTORS_MAX (2 + DC_LINK_CLONES_MAX)
+#define DC_LINK_KEEPERS_MAX 4
+#define DC_LINK_LEDGER_BYTES ((size_t)64 + ((size_t)1 << 30)) /* sparse: 64 bytes for each file that is open */
 
 /* init -> service */
 #define DC_LINK_START "start"
@@ -57,9 +64,11 @@
 #define DC_LINK_MOUNT "mount"
 #define DC_LINK_UNMOUNT "unmount"
 #define DC_LINK_GO "go"
+#define DC_LINK_KEEP "keep"
 #define DC_LINK_QUIT "quit"
 /* service -> init */
 #define DC_LINK_READY "ready"
+#define DC_LINK_KEEPER "keeper"
 #define DC_LINK_CLIENT_ADDED "client-added"
 #define DC_LINK_CLIENT_GONE "client-gone"
 #define DC_LINK_MOUNTED "mounted"

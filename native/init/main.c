@@ -206,6 +206,8 @@ static void on_trim(struct dc_timer *timer) {
 
 static void make_queue(void) {
 	pool.queue_fd = memfd_create("diciclo-queue", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	pool.ledger_fd = memfd_create("diciclo-ledger", MFD_CLOEXEC);
+	if (pool.ledger_fd < 0 || ftruncate(pool.ledger_fd, (off_t)DC_LINK_LEDGER_BYTES) != 0) dc_pool_give_up(&pool, "no memory for the ledger: %s", strerror(errno));
 	if (pool.queue_fd < 0 || ftruncate(pool.queue_fd, (off_t)sizeof(struct dc_queue)) != 0 || fcntl(pool.queue_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
 		check(&pool, -errno, "make the queue's memory");
 }

@@ -3,6 +3,7 @@
  *   start.c    arguments, control groups, namespaces, until the pool is ready     service.c  the service and its restarts
  *   attach.c   attach.sock; clients.c  the table of attached processes            mounts.c   instances and their kernel doors (doors.c: the calls that may block)
  *   servers.c  storage servers                                                    control.c  control.sock; operations.c  what it can be asked
+ *   keepers.c  descriptors of dead services
  *   ending.c   kill and stop                                                      record.c   init.json
  */
 #ifndef DICICLO_INIT_POOL_H
@@ -11,6 +12,7 @@
 #include <jansson.h>
 
 #include "line.h"
+#include "link.h"
 #include "loop.h"
 #include "process.h"
 #include "segment.h"
@@ -42,6 +44,18 @@ struct dc_service {
 	void (*quitted)(struct dc_pool *pool);
 };
 
+struct dc_keeper {
+	struct dc_source death; /* its pidfd */
+	struct dc_pool *pool;
+	pid_t pid;
+	uint64_t epoch; /* of its service */
+};
+
+struct dc_keepers {
+	struct dc_keeper *list[DC_LINK_KEEPERS_MAX]; /* the youngest last */
+	unsigned count;
+};
+
 struct dc_pool {
 	struct dc_options options;
 	struct dc_loop loop;
@@ -57,7 +71,8 @@ struct dc_pool {
 	struct dc_timer trim;
 	int ready_fd;               /* to the starter, -1 when it has been told */
 
-	int queue_fd;
+	int queue_fd, ledger_fd;    /* what one service leaves to the next in memory; and in descriptors: */
+	struct dc_keepers keepers;
 	struct dc_service service;
 
 	struct dc_source attach;
@@ -101,6 +116,11 @@ void dc_service_quit(struct dc_pool *pool, void (*quitted)(struct dc_pool *));
 void dc_service_send(struct dc_pool *pool, json_t *message, const int *descriptors, unsigned count);
 json_t *dc_service_json(struct dc_pool *pool);
 static inline bool dc_service_answers(const struct dc_pool *pool) { return pool->service.state == DC_SERVICE_RUNNING; }
+
+/* ---- keepers.c */
+void dc_keepers_add(struct dc_pool *pool, pid_t pid);
+void dc_keepers_settle(struct dc_pool *pool); /* the service is ready: ends those of its predecessors */
+void dc_keepers_end(struct dc_pool *pool);
 
 /* ---- clients.c, attach.c */
 int dc_attach_listen(struct dc_pool *pool);

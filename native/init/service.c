@@ -43,6 +43,7 @@ static void on_service_ready(struct dc_pool *pool, json_t *message) {
 	service->clones = clones < 0 ? 0 : clones > DC_LINK_CLONES_MAX ? DC_LINK_CLONES_MAX : (unsigned)clones;
 	service->state = DC_SERVICE_RUNNING;
 	dc_timer_clear(&pool->loop, &service->timer);
+	dc_keepers_settle(pool);
 	dc_record_write(pool);
 	dc_log("the service is ready: pid %d, epoch %llu", (int)service->process.host_pid, (unsigned long long)service->epoch);
 	dc_pool_is_ready(pool);
@@ -57,6 +58,7 @@ static void on_message(struct dc_line *line, json_t *message) {
 	json_int_t error = number_of(message, "error");
 	if (strcmp(type, DC_LINK_CLIENT_ADDED) == 0) dc_clients_added(pool, client, generation, error < 0 || error > 4095 ? 0 : (int)error);
 	else if (strcmp(type, DC_LINK_CLIENT_GONE) == 0) dc_clients_gone(pool, client, generation);
+	else if (strcmp(type, DC_LINK_KEEPER) == 0) dc_keepers_add(pool, (pid_t)number_of(message, "pid"));
 	else if (strcmp(type, DC_LINK_READY) == 0) on_service_ready(pool, message);
 	else if (strcmp(type, DC_LINK_MOUNTED) == 0) dc_mounts_mounted(pool, id, ok, text_of(message, "code"), text_of(message, "error"));
 	else if (strcmp(type, DC_LINK_UNMOUNTED) == 0) dc_mounts_unmounted(pool, id, ok, text_of(message, "error"));
@@ -103,6 +105,7 @@ static void on_ended(struct dc_process *process, int status) {
 	dc_timer_clear(&pool->loop, &service->timer);
 	if (service->state == DC_SERVICE_ENDING) {
 		service->state = DC_SERVICE_ENDED;
+		dc_keepers_end(pool);
 		if (status) dc_log("the service ended with status %d while it was quitting", dc_exit_status(status));
 		service->quitted(pool);
 		return;
@@ -132,9 +135,15 @@ static void on_late(struct dc_timer *timer) {
 }
 
 static void tell_everything(struct dc_pool *pool) {
-	json_t *start = json_pack("{s:s, s:I, s:s, s:i, s:s}", "type", DC_LINK_START, "epoch", (json_int_t)pool->service.epoch, "name", pool->options.name, "workers",
-		(int)pool->options.workers, "trust", pool->options.trust);
-	dc_service_send(pool, start, &pool->queue_fd, 1);
+	int descriptors[2 + DC_LINK_KEEPERS_MAX] = {pool->queue_fd, pool->ledger_fd};
+	json_t *keepers = json_array();
+	for (unsigned i = 0; i < pool->keepers.count; i++) {
+		descriptors[2 + i] = pool->keepers.list[i]->death.fd;
+		json_array_append_new(keepers, json_integer(pool->keepers.list[i]->pid));
+	}
+	json_t *start = json_pack("{s:s, s:I, s:s, s:i, s:s, s:b, s:o}", "type", DC_LINK_START, "epoch", (json_int_t)pool->service.epoch, "name", pool->options.name, "workers",
+		(int)pool->options.workers, "trust", pool->options.trust, "keep", 1, "keepers", keepers);
+	dc_service_send(pool, start, descriptors, 2 + pool->keepers.count);
 	dc_clients_tell(pool);
 	dc_mounts_tell(pool);
 	dc_service_send(pool, json_pack("{s:s}", "type", DC_LINK_GO), NULL, 0);
@@ -209,6 +218,7 @@ void dc_service_quit(struct dc_pool *pool, void (*quitted)(struct dc_pool *)) {
 	if (!dc_process_lives(&service->process)) {
 		dc_timer_clear(&pool->loop, &service->timer);
 		service->state = DC_SERVICE_ENDED;
+		dc_keepers_end(pool);
 		quitted(pool);
 		return;
 	}

@@ -129,7 +129,9 @@ struct dc_slot {
 	uint32_t taken;     /* epoch of the service that took the request: tells a successor that it may have been done */
 	int64_t result;     /* >= 0, or -errno, or DC_RESULT_* */
 	uint64_t value[3];  /* by operation, see protocol.h */
-	uint64_t reserved0[3];
+	/* By the service for its successor: how far an operation that must happen once has got (DC_STAGE_*), and what it was about. */
+	uint64_t stage, stage_value;
+	uint64_t reserved0;
 	/* line 1 and 2: the client writes, the service copies once */
 	alignas(DC_CACHE_LINE) uint16_t operation;
 	uint16_t cpu;       /* where the sender runs */
@@ -154,6 +156,10 @@ _Static_assert(offsetof(struct dc_slot, operation) == 64, "slot layout");
 _Static_assert(offsetof(struct dc_slot, handle2) == 128, "slot layout");
 _Static_assert(offsetof(struct dc_slot, attr) == 192, "slot layout");
 _Static_assert(sizeof(struct dc_slot) == 320, "slot layout");
+
+#define DC_STAGE_NONE 0u  /* nothing has been changed yet */
+#define DC_STAGE_BEGUN 1u /* perhaps */
+#define DC_STAGE_DONE 2u  /* yes, or it has failed: `result` */
 
 #define DC_UNCARRIED_MAX 256u /* counters of calls that the library left to the kernel door, by enum of the library */
 #define DC_UNCARRIED_NAME 20u

@@ -108,8 +108,7 @@ static void fold_uncarried(json_t *into, struct dc_arena *arena) {
 static void tear_down(struct dc_client_record *client) {
 	while (client->handles) {
 		int error;
-		uint64_t number = (epoch & 0xffff) << 48 | (atomic_load(&client->handles->state) >> 32 & 0xffffff) << 24 | client->handles->index;
-		struct dc_handle *handle = dc_handle_get(client, number, &error);
+		struct dc_handle *handle = dc_handle_get(client, dc_handle_number(client->handles), &error);
 		if (!handle) break;
 		dc_handle_close(handle);
 		dc_handle_put(handle);
@@ -126,85 +125,96 @@ static void tear_down(struct dc_client_record *client) {
 	give_record(client);
 }
 
-/* The end of a call. Only one of those who see nobody else left tears down: a late client_get may come and go meanwhile. */
-static void client_put(struct dc_client_record *client) {
+/* The end of a call. Only one of those who see nobody else left tears down: a late dc_client_get may come and go meanwhile. */
+void dc_client_put(struct dc_client_record *client) {
 	if (atomic_fetch_sub_explicit(&client->users, 1, memory_order_acq_rel) == (GONE | 1) && !atomic_exchange(&client->torn_down, true)) tear_down(client);
 }
 
-static struct dc_client_record *client_get(uint32_t index, uint32_t generation) {
+struct dc_client_record *dc_client_get(uint32_t index, uint32_t generation) {
 	if (index >= DC_CLIENTS_MAX) return NULL;
 	struct dc_client_record *client = atomic_load_explicit(&table[index], memory_order_acquire);
 	if (!client) return NULL;
 	uint64_t before = atomic_fetch_add_explicit(&client->users, 1, memory_order_acq_rel);
 	if (!(before & GONE) && (client->generation & 0x3ff) == (generation & 0x3ff)) return client;
-	client_put(client);
+	dc_client_put(client);
 	return NULL;
 }
 
 void dc_clients_remove(uint32_t index, uint32_t generation) {
-	struct dc_client_record *client = client_get(index, generation);
+	struct dc_client_record *client = dc_client_get(index, generation);
 	if (!client) return;
 	atomic_fetch_or_explicit(&client->users, GONE, memory_order_acq_rel);
-	client_put(client);
+	dc_client_put(client);
 	dc_workers_kick();
 }
 
-/* Copies the request once; everything after looks at the copy only. Whether there was one. */
-static bool serve_slot(struct dc_worker *worker, struct dc_client_record *client, unsigned index) {
-	struct dc_slot *slot = &client->arena->slot[index];
-	uint32_t word = atomic_load_explicit(&slot->answer, memory_order_acquire);
-	uint32_t state = DC_ANSWER_STATE(word), sequence = DC_ANSWER_SEQUENCE(word);
+/* Whether the slot's request is ours to serve: it waits, and nobody has taken it. */
+static bool claim(struct dc_client_record *client, unsigned index, uint32_t *sequence) {
+	uint32_t word = atomic_load_explicit(&client->arena->slot[index].answer, memory_order_acquire), state = DC_ANSWER_STATE(word);
 	if (state != DC_ANSWER_PENDING && state != DC_ANSWER_WAITING) return false;
+	*sequence = DC_ANSWER_SEQUENCE(word);
 	uint32_t done = atomic_load_explicit(&client->done[index], memory_order_relaxed);
-	if (done == sequence + 1 || !atomic_compare_exchange_strong(&client->done[index], &done, sequence + 1)) return false; /* a duplicate: somebody has it */
-	slot->taken = (uint32_t)epoch;
-	struct dc_slot copy;
+	return done != *sequence + 1 && atomic_compare_exchange_strong(&client->done[index], &done, *sequence + 1);
+}
+
+void dc_request_copy(struct dc_request *request, struct dc_client_record *client, unsigned index, struct dc_context *context) {
+	struct dc_slot *slot = &client->arena->slot[index], copy;
 	memcpy(&copy, slot, sizeof copy);
 	__asm__ volatile("" ::: "memory");
-	if (worker) worker->seat.sender_cpu = copy.cpu;
+	*request = (struct dc_request){.operation = copy.operation, .cpu = copy.cpu, .instance_id = copy.instance, .flags = copy.flags, .handle = copy.handle, .offset = copy.offset,
+		.length = copy.length, .handle2 = copy.handle2, .path_length = copy.path_length, .path2_length = copy.path2_length, .mode = copy.mode, .mask = copy.mask,
+		.index = (uint8_t)index, .client = client, .context = context, .buffer = dc_arena_buffer(client->arena, index), .slot = slot};
+	memcpy(request->argument, copy.argument, sizeof request->argument);
+}
+
+/* Copies the request once; everything after looks at the copy only. */
+bool dc_client_serve_slot(struct dc_worker *worker, struct dc_client_record *client, unsigned index) {
+	uint32_t sequence;
+	if (!claim(client, index, &sequence)) return false; /* a duplicate: somebody has it */
+	struct dc_slot *slot = &client->arena->slot[index];
+	slot->stage = DC_STAGE_NONE;
+	__asm__ volatile("" ::: "memory"); /* a successor that sees `taken` must not see an older stage */
+	slot->taken = (uint32_t)epoch;
 	struct dc_context context = {.cred = &client->cred, .pid = client->pid, .worker = worker};
-	struct dc_request request = {.operation = copy.operation, .flags = copy.flags, .handle = copy.handle, .offset = copy.offset, .length = copy.length,
-		.handle2 = copy.handle2, .path_length = copy.path_length, .path2_length = copy.path2_length, .mode = copy.mode, .mask = copy.mask, .client = client,
-		.context = &context, .buffer = dc_arena_buffer(client->arena, index), .slot = slot};
-	memcpy(request.argument, copy.argument, sizeof request.argument);
-	int64_t result = 0;
-	if (copy.operation != DC_OP_NULL) {
-		request.instance = dc_instances_get(copy.instance);
-		result = request.instance ? dc_operation_execute(&request) : -ESTALE;
-		if (request.instance) dc_instances_put(request.instance);
-	}
-	dc_answer(slot, sequence, result);
+	struct dc_request request;
+	dc_request_copy(&request, client, index, &context);
+	request.sequence = sequence;
+	if (worker) worker->seat.sender_cpu = request.cpu;
+	dc_answer(slot, sequence, dc_request_execute(&request));
 	return true;
 }
 
+bool dc_client_answer_slot(struct dc_client_record *client, unsigned index, int64_t result) {
+	uint32_t sequence;
+	if (!claim(client, index, &sequence)) return false;
+	dc_answer(&client->arena->slot[index], sequence, result);
+	return true;
+}
+
+int64_t dc_request_execute(struct dc_request *request) {
+	if (request->operation == DC_OP_NULL) return 0;
+	request->instance = dc_instances_get(request->instance_id);
+	int64_t result = request->instance ? dc_operation_execute(request) : -ESTALE;
+	if (request->instance) dc_instances_put(request->instance);
+	return result;
+}
+
 void dc_clients_serve(struct dc_worker *worker, uint32_t item) {
-	struct dc_client_record *client = client_get(DC_ITEM_CLIENT(item), DC_ITEM_GENERATION(item));
+	struct dc_client_record *client = dc_client_get(DC_ITEM_CLIENT(item), DC_ITEM_GENERATION(item));
 	if (!client) return;
-	if (!serve_slot(worker, client, DC_ITEM_SLOT(item))) atomic_fetch_add_explicit(&worker->seat.spurious, 1, memory_order_relaxed);
-	client_put(client);
+	if (!dc_client_serve_slot(worker, client, DC_ITEM_SLOT(item))) atomic_fetch_add_explicit(&worker->seat.spurious, 1, memory_order_relaxed);
+	dc_client_put(client);
 }
 
-static void recover_slot(struct dc_client_record *client, unsigned index) {
-	struct dc_slot *slot = &client->arena->slot[index];
-	uint32_t word = atomic_load_explicit(&slot->answer, memory_order_acquire), state = DC_ANSWER_STATE(word), sequence = DC_ANSWER_SEQUENCE(word);
-	if (state != DC_ANSWER_PENDING && state != DC_ANSWER_WAITING) return;
-	if (slot->taken == 0) {
-		serve_slot(NULL, client, index);
-		return;
-	}
-	uint32_t done = atomic_load(&client->done[index]);
-	if (done != sequence + 1 && atomic_compare_exchange_strong(&client->done[index], &done, sequence + 1))
-		dc_answer(slot, sequence, -EIO); /* done or not: only the dead service knows */
-}
-
-void dc_clients_recover(void) {
-	for (uint32_t i = 0; i < DC_CLIENTS_MAX; i++) {
-		struct dc_client_record *record = atomic_load_explicit(&table[i], memory_order_acquire);
-		struct dc_client_record *client = record ? client_get(i, record->generation) : NULL;
+struct dc_client_record *dc_client_next(uint32_t *index) {
+	for (; *index < DC_CLIENTS_MAX; ++*index) {
+		struct dc_client_record *record = atomic_load_explicit(&table[*index], memory_order_acquire);
+		struct dc_client_record *client = record ? dc_client_get(*index, record->generation) : NULL;
 		if (!client) continue;
-		for (unsigned slot = 0; slot < DC_ARENA_SLOTS; slot++) recover_slot(client, slot);
-		client_put(client);
+		++*index;
+		return client;
 	}
+	return NULL;
 }
 
 json_t *dc_clients_json(void) {
@@ -212,31 +222,26 @@ json_t *dc_clients_json(void) {
 	pthread_mutex_lock(&uncarried_lock);
 	if (uncarried_dead) json_object_update(uncarried, uncarried_dead);
 	pthread_mutex_unlock(&uncarried_lock);
-	for (uint32_t i = 0; i < DC_CLIENTS_MAX; i++) {
-		struct dc_client_record *record = atomic_load_explicit(&table[i], memory_order_acquire);
-		if (!record) continue;
-		struct dc_client_record *client = client_get(i, record->generation);
-		if (!client) continue;
+	uint32_t next = 0;
+	for (struct dc_client_record *client; (client = dc_client_next(&next));) {
 		read_command(client);
 		fold_uncarried(uncarried, client->arena);
 		json_t *command = json_string(client->command);
-		json_array_append_new(list, json_pack("{s:i,s:i,s:o}", "id", (int)i, "pid", (int)client->pid, "command", command ? command : json_string("?")));
-		client_put(client);
+		json_array_append_new(list, json_pack("{s:i,s:i,s:o}", "id", (int)client->index, "pid", (int)client->pid, "command", command ? command : json_string("?")));
+		dc_client_put(client);
 	}
 	return json_pack("{s:I,s:I,s:o,s:o}", "attached", (json_int_t)atomic_load(&attached), "attachedTotal", (json_int_t)atomic_load(&attached_total), "uncarried",
 		uncarried, "list", list);
 }
 
 void dc_clients_drop_instance(struct dc_instance *instance) {
-	for (uint32_t i = 0; i < DC_CLIENTS_MAX; i++) {
-		struct dc_client_record *record = atomic_load_explicit(&table[i], memory_order_acquire);
-		struct dc_client_record *client = record ? client_get(i, record->generation) : NULL;
-		if (!client) continue;
+	uint32_t next = 0;
+	for (struct dc_client_record *client; (client = dc_client_next(&next));) {
 		for (;;) {
 			pthread_mutex_lock(&client->lock);
 			struct dc_handle *found = client->handles;
 			while (found && found->instance != instance) found = found->next;
-			uint64_t number = found ? (epoch & 0xffff) << 48 | (atomic_load(&found->state) >> 32 & 0xffffff) << 24 | found->index : 0;
+			uint64_t number = found ? dc_handle_number(found) : 0;
 			pthread_mutex_unlock(&client->lock);
 			int error;
 			struct dc_handle *handle = number ? dc_handle_get(client, number, &error) : NULL;
@@ -244,6 +249,6 @@ void dc_clients_drop_instance(struct dc_instance *instance) {
 			dc_handle_close(handle);
 			dc_handle_put(handle);
 		}
-		client_put(client);
+		dc_client_put(client);
 	}
 }

@@ -32,7 +32,10 @@ struct dc_client_record {
 struct dc_handle {
 	_Atomic uint64_t state; /* {generation:32, closing:1, claimed:1, users:30} */
 	uint32_t index;
+	uint32_t lost; /* generation of a description that could not be found again after a restart; 0: none */
 	int flags; /* as open(2) */
+	uint8_t slot;  /* of the request that opened it, and its number: a successor answers that request by them */
+	uint32_t sequence;
 	struct dc_client_record *client;
 	struct dc_instance *instance;
 	_Atomic(struct dc_node *) node; /* NULL: free */
@@ -46,19 +49,32 @@ void dc_clients_remove(uint32_t index, uint32_t generation);
 void dc_clients_on_gone(void (*gone)(uint32_t index, uint32_t generation));
 /* A worker serves the request that the item names. */
 void dc_clients_serve(struct dc_worker *worker, uint32_t item);
-/* After a restart, once, before the workers run: answers EIO to what the dead service had taken, serves what it had not. */
-void dc_clients_recover(void);
 json_t *dc_clients_json(void); /* docs/contract.md §6 `clients` */
 /* Closes every handle on the instance. */
 void dc_clients_drop_instance(struct dc_instance *instance);
 uint64_t dc_epoch(void);
 void dc_epoch_set(uint64_t epoch);
 
-/* Handles. Numbers carry the epoch, so that those of an earlier service are recognised: -ESTALE. */
-int dc_handle_open(struct dc_client_record *client, struct dc_instance *instance, struct dc_node *node, int flags, uint64_t *number); /* takes the node's reference and open */
+/* A client that lives, by index and generation; balanced by put. */
+struct dc_client_record *dc_client_get(uint32_t index, uint32_t generation);
+void dc_client_put(struct dc_client_record *client);
+/* The first client that lives at *index or behind it, to be put back; moves *index on. NULL: no more. */
+struct dc_client_record *dc_client_next(uint32_t *index);
+
+/* Handles. Numbers are never used twice, also not by another service of the pool: 0 is none; those lost in a restart answer -ESTALE. */
+struct dc_request;
+int dc_handle_open(struct dc_request *request, struct dc_node *node, int flags, uint64_t *number); /* takes the node's reference and open */
+uint64_t dc_handle_number(const struct dc_handle *handle);
 struct dc_handle *dc_handle_get(struct dc_client_record *client, uint64_t number, int *error); /* balanced by put */
 void dc_handle_put(struct dc_handle *handle);
 void dc_handle_close(struct dc_handle *handle); /* holding a get */
+
+/* ---- after a restart, once, when clients and instances are told and before the workers run (recover.c, handles.c) ---------------- */
+/* The predecessor's open descriptions are ours; how many, and how many of living clients could not be found again. */
+unsigned dc_handles_restore(unsigned *lost);
+struct dc_handle *dc_handle_opened_by(struct dc_client_record *client, unsigned slot, uint32_t sequence);
+/* Requests that were under way: serves what was not taken, repeats what may be repeated, answers what is known to have happened; EIO and a line in the log for the rest. */
+void dc_clients_recover(void);
 
 /* ---- instances.c ---------------------------------------------------------------------------------------------------------- */
 int dc_instances_add(struct dc_instance *instance);
@@ -72,7 +88,8 @@ void dc_instances_reset(void);
 /* ---- operations.c ---------------------------------------------------------------------------------------------------------- */
 /* One request, private copy. */
 struct dc_request {
-	uint16_t operation;
+	uint16_t operation, cpu;
+	uint32_t instance_id;
 	uint32_t flags;
 	uint64_t handle, offset, length, handle2;
 	uint32_t path_length, path2_length, mode, mask;
@@ -80,9 +97,20 @@ struct dc_request {
 	struct dc_instance *instance;
 	struct dc_client_record *client;
 	struct dc_context *context;
+	uint8_t index;          /* of the slot */
+	uint32_t sequence;
 	unsigned char *buffer;  /* shared with the client, DC_BUFFER_SIZE bytes */
 	struct dc_slot *slot;   /* for answers: value[], attr */
 };
 int64_t dc_operation_execute(struct dc_request *request);
+const char *dc_operation_name(unsigned operation);
+
+/* ---- clients.c, for recover.c */
+void dc_request_copy(struct dc_request *request, struct dc_client_record *client, unsigned index, struct dc_context *context);
+int64_t dc_request_execute(struct dc_request *request);
+/* Serves the request that waits in the slot. False: there was none, or somebody has it. */
+bool dc_client_serve_slot(struct dc_worker *worker, struct dc_client_record *client, unsigned index);
+/* Answers it instead. False: somebody has it. */
+bool dc_client_answer_slot(struct dc_client_record *client, unsigned index, int64_t result);
 
 #endif

@@ -1,4 +1,5 @@
 #include "host.h"
+#include "keeper.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -78,8 +79,12 @@ static void cache_release(const struct dc_host *host, uint32_t region) {
 	pthread_mutex_unlock(&lock);
 }
 
+static int inherited(const struct dc_host *host, dev_t device, ino_t inode) {
+	return dc_keeper_find(device, inode);
+}
+
 const struct dc_host *dc_host_get(uint64_t epoch) {
-	static struct dc_host host = {.struct_size = sizeof host, .cache_region = cache_region, .cache_release = cache_release, .log = host_log};
+	static struct dc_host host = {.struct_size = sizeof host, .cache_region = cache_region, .cache_release = cache_release, .log = host_log, .inherited = inherited};
 	host.epoch = epoch;
 	return &host;
 }

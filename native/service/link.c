@@ -16,7 +16,9 @@
 
 #include "../init/link.h"
 #include "clients.h"
+#include "handle_ledger.h"
 #include "host.h"
+#include "keeper.h"
 
 #define PLAN_MAX_BYTES (1 << 20)
 
@@ -89,6 +91,31 @@ static const char *text_of(const struct message *message, const char *name) {
 	return text ? text : "";
 }
 
+/* A child that holds our descriptors should we die: pool-init must know it before anything is served. */
+static void start_keeper(void) {
+	pid_t pid = dc_keeper_start();
+	if (pid > 0) send_json(json_pack("{s:s,s:i}", "type", DC_LINK_KEEPER, "pid", (int)pid));
+	else dc_log(LOG_WARNING, "no keeper (%s): a restart will lose what is open", strerror(-pid));
+}
+
+/* What the predecessors left: descriptors from `first` on. */
+static void inherit(struct message *message, unsigned first) {
+	json_t *list = json_object_get(message->json, "keepers");
+	pid_t pids[DC_LINK_KEEPERS_MAX];
+	int pidfds[DC_LINK_KEEPERS_MAX];
+	unsigned count = 0;
+	for (; count < json_array_size(list) && count < DC_LINK_KEEPERS_MAX; count++) {
+		pids[count] = (pid_t)json_integer_value(json_array_get(list, count));
+		pidfds[count] = take(message, first + count);
+	}
+	dc_keeper_inherit(pids, pidfds, count);
+}
+
+static void use_ledger(int fd) {
+	int error = dc_ledger_map(fd);
+	if (error) dc_log(LOG_WARNING, "cannot map the ledger of open files (%s): a restart will lose what is open", strerror(-error));
+}
+
 static bool on_start(struct message *message) {
 	int fd = take(message, 0);
 	bool by_mailbox = service_link.options.by_mailbox;
@@ -99,6 +126,12 @@ static bool on_start(struct message *message) {
 		return false;
 	}
 	dc_epoch_set((uint64_t)number(message, "epoch"));
+	bool keep = json_is_true(json_object_get(message->json, "keep"));
+	int ledger = keep ? take(message, 1) : -1;
+	if (ledger >= 0) use_ledger(ledger);
+	if (ledger >= 0) close(ledger);
+	if (keep) start_keeper();
+	if (keep) inherit(message, 2);
 	service_link.host = dc_host_get(dc_epoch());
 	struct dc_workers_options options = {.queue = queue, .count = service_link.options.workers, .running_target = service_link.options.running_target, .restarted = dc_epoch() > 1};
 	int error = dc_workers_init(&options);
@@ -108,7 +141,12 @@ static bool on_start(struct message *message) {
 
 /* Everything that was is told: take what a predecessor left, then let the workers run. */
 static bool on_go(void) {
-	if (dc_epoch() > 1) dc_clients_recover();
+	if (dc_epoch() > 1) {
+		unsigned lost, restored = dc_handles_restore(&lost);
+		dc_log(LOG_NOTICE, "took over after a restart: %u open files, %u lost", restored, lost);
+		dc_clients_recover();
+	}
+	dc_keeper_forget();
 	int error = dc_workers_start();
 	if (error) {
 		dc_log(LOG_ERR, "cannot start %u workers: %s", service_link.options.workers, strerror(-error));
@@ -249,6 +287,7 @@ int dc_link_run(int fd, struct dc_modules *modules, const struct dc_link_options
 		else if (!strcmp(type, DC_LINK_CLIENT_DEL)) dc_clients_remove((uint32_t)number(&message, "client"), (uint32_t)number(&message, "generation"));
 		else if (!strcmp(type, DC_LINK_MOUNT)) on_mount(&message);
 		else if (!strcmp(type, DC_LINK_UNMOUNT)) on_unmount(&message);
+		else if (!strcmp(type, DC_LINK_KEEP)) start_keeper();
 		else dc_log(LOG_WARNING, "link: unknown message \"%s\"", type);
 		release(&message);
 		if (quit) return started ? 0 : 1;

@@ -43,6 +43,16 @@ static const struct operation operations[DC_OP_COUNT] = {
 	[DC_OP_ADOPT] = {dc_op_adopt, DC_COUNTED_adopt},
 };
 
+static const char *const names[] = {
+#define X(name) [DC_COUNTED_##name] = #name,
+	DC_COUNTED_OPERATIONS(X)
+#undef X
+};
+
+const char *dc_operation_name(unsigned operation) {
+	return operation < DC_OP_COUNT && operations[operation].execute ? names[operations[operation].counted] : "an unknown operation";
+}
+
 int64_t dc_operation_execute(struct dc_request *request) {
 	if (request->operation >= DC_OP_COUNT || !operations[request->operation].execute) return -ENOSYS;
 	if (request->path_length >= DC_PATH_MAX) return -ENAMETOOLONG;
@@ -83,9 +93,10 @@ void dc_forget(struct dc_request *request, struct dc_node *node) {
 int dc_request_leaves(struct dc_request *request, const struct dc_walk *walk, int error) {
 	if (error != DC_RESULT_LEAVES) return error;
 	size_t length = strlen(walk->leaves);
+	dc_once_begin(request, 0);
 	memcpy(request->buffer, walk->leaves, length);
 	request->slot->value[0] = length;
-	return error;
+	return (int)dc_once_end(request, error);
 }
 
 int dc_request_node(struct dc_request *request, struct dc_node **node, struct dc_attr *attr) {
@@ -124,9 +135,9 @@ int dc_request_parent(struct dc_request *request, bool second, struct dc_walk *w
 	if (error) return error;
 	error = dc_walk_parent(walk, dot);
 	if (error) {
-		dc_request_leaves(request, walk, error);
 		/* Which of two paths leaves: value[1]. */
 		request->slot->value[1] = second;
+		dc_request_leaves(request, walk, error);
 		dc_walk_end(walk);
 	}
 	return error;

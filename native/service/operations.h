@@ -32,6 +32,23 @@ int dc_may_change(struct dc_request *request, struct dc_node *parent, struct dc_
 int dc_lookup_name(struct dc_request *request, struct dc_node *parent, const char *name, struct dc_node **node, struct dc_attr *attr);
 void dc_forget(struct dc_request *request, struct dc_node *node);
 
+/*
+ * Around a change that must happen once: should the service die before it answers, its successor knows from the slot whether the change was tried at all, what it was about (`value`: the
+ * inode number of what is removed, renamed or linked), and how it ended (recover.c). Also around answers that overwrite the request's path: it cannot be read again.
+ */
+static inline void dc_once_begin(struct dc_request *request, uint64_t value) {
+	request->slot->stage_value = value;
+	__asm__ volatile("" ::: "memory");
+	request->slot->stage = DC_STAGE_BEGUN;
+	__asm__ volatile("" ::: "memory");
+}
+static inline int64_t dc_once_end(struct dc_request *request, int64_t result) {
+	request->slot->result = result;
+	__asm__ volatile("" ::: "memory");
+	request->slot->stage = DC_STAGE_DONE;
+	return result;
+}
+
 #define DC_REQUEST_CALL(request, operation, ...) DC_FILE_CALL((request)->instance->root, operation, (request)->context, __VA_ARGS__)
 
 /* operations_open.c, operations_io.c, operations_attr.c, operations_names.c */

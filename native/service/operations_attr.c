@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "operations.h"
@@ -98,7 +99,9 @@ int64_t dc_op_readlink(struct dc_request *request) {
 	int error = dc_request_node(request, &node, &attr);
 	if (error) return error;
 	ssize_t result = -EINVAL;
+	dc_once_begin(request, 0);
 	if (S_ISLNK(node->type)) result = DC_REQUEST_CALL(request, readlink, node, (char *)request->buffer, request->length);
+	dc_once_end(request, result);
 	dc_forget(request, node);
 	return result;
 }
@@ -114,8 +117,9 @@ int64_t dc_op_statfs(struct dc_request *request) {
 	if (error) return error;
 	struct dc_wire_statfs wire = {.bsize = out.f_bsize, .frsize = out.f_frsize, .blocks = out.f_blocks, .bfree = out.f_bfree, .bavail = out.f_bavail,
 		.files = out.f_files, .ffree = out.f_ffree, .favail = out.f_favail, .fsid = out.f_fsid, .flag = out.f_flag, .namemax = out.f_namemax};
+	dc_once_begin(request, 0);
 	memcpy(request->buffer, &wire, sizeof wire);
-	return sizeof wire;
+	return dc_once_end(request, sizeof wire);
 }
 
 /* xattr(7): "user." wants the file's permission bits, the rest is root's. */
@@ -149,7 +153,8 @@ int64_t dc_op_getxattr(struct dc_request *request) {
 	char name[DC_NAME_MAX + 1];
 	int error = xattr_begin(request, false, &node, name);
 	if (error) return error;
-	ssize_t result = DC_REQUEST_CALL(request, getxattr, node, name, request->length ? request->buffer : NULL, request->length);
+	dc_once_begin(request, 0);
+	ssize_t result = dc_once_end(request, DC_REQUEST_CALL(request, getxattr, node, name, request->length ? request->buffer : NULL, request->length));
 	dc_forget(request, node);
 	return result;
 }
@@ -160,7 +165,9 @@ int64_t dc_op_setxattr(struct dc_request *request) {
 	if (request->length > 65536) return -E2BIG;
 	int error = xattr_begin(request, true, &node, name);
 	if (error) return error;
+	if (request->mask & XATTR_CREATE) dc_once_begin(request, 0);
 	error = DC_REQUEST_CALL(request, setxattr, node, name, request->buffer + request->path_length + request->path2_length, request->length, (int)request->mask);
+	if (request->mask & XATTR_CREATE) dc_once_end(request, error);
 	if (!error) dc_door_changed_attr(request->instance->door, node);
 	dc_forget(request, node);
 	return error;
@@ -171,7 +178,8 @@ int64_t dc_op_listxattr(struct dc_request *request) {
 	struct dc_attr attr;
 	int error = dc_request_node(request, &node, &attr);
 	if (error) return error;
-	ssize_t result = DC_REQUEST_CALL(request, listxattr, node, request->length ? (char *)request->buffer : NULL, request->length);
+	dc_once_begin(request, 0);
+	ssize_t result = dc_once_end(request, DC_REQUEST_CALL(request, listxattr, node, request->length ? (char *)request->buffer : NULL, request->length));
 	dc_forget(request, node);
 	return result;
 }
@@ -181,7 +189,8 @@ int64_t dc_op_removexattr(struct dc_request *request) {
 	char name[DC_NAME_MAX + 1];
 	int error = xattr_begin(request, true, &node, name);
 	if (error) return error;
-	error = DC_REQUEST_CALL(request, removexattr, node, name);
+	dc_once_begin(request, 0);
+	error = (int)dc_once_end(request, DC_REQUEST_CALL(request, removexattr, node, name));
 	if (!error) dc_door_changed_attr(request->instance->door, node);
 	dc_forget(request, node);
 	return error;

@@ -50,9 +50,12 @@ int64_t dc_op_write(struct dc_request *request) {
 	if (!handle) return error;
 	struct iovec iov = {.iov_base = request->buffer, .iov_len = request->length};
 	off_t offset = (off_t)request->offset;
-	ssize_t result = DC_REQUEST_CALL(request, write, node, &iov, 1, &offset, write_flags(handle->flags, request->mask));
-	if (result > 0) dc_door_changed_data(request->instance->door, node, offset, result);
+	uint32_t flags = write_flags(handle->flags, request->mask);
+	if (flags & DC_IO_APPEND) dc_once_begin(request, 0);
+	ssize_t result = DC_REQUEST_CALL(request, write, node, &iov, 1, &offset, flags);
 	if (result >= 0) request->slot->value[0] = (uint64_t)offset + (uint64_t)result;
+	if (flags & DC_IO_APPEND) dc_once_end(request, result);
+	if (result > 0) dc_door_changed_data(request->instance->door, node, offset, result);
 	dc_handle_put(handle);
 	return result;
 }
@@ -74,7 +77,10 @@ int64_t dc_op_fallocate(struct dc_request *request) {
 	int error;
 	struct dc_handle *handle = data_handle(request, request->handle, true, &node, &error);
 	if (!handle) return error;
+	bool moves = request->mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE);
+	if (moves) dc_once_begin(request, 0);
 	error = DC_REQUEST_CALL(request, fallocate, node, (int)request->mode, (off_t)request->offset, (off_t)request->length);
+	if (moves) dc_once_end(request, error);
 	if (!error) dc_door_changed_data(request->instance->door, node, 0, 0);
 	dc_handle_put(handle);
 	return error;

@@ -44,7 +44,8 @@ int64_t dc_op_mkdir(struct dc_request *request) {
 	struct dc_attr attr;
 	int error = begin_make(request, false, true, &walk);
 	if (error) return error;
-	error = DC_REQUEST_CALL(request, mkdir, walk.at, walk.name, request->mode & 07777, &node, &attr);
+	dc_once_begin(request, 0);
+	error = (int)dc_once_end(request, DC_REQUEST_CALL(request, mkdir, walk.at, walk.name, request->mode & 07777, &node, &attr));
 	return end_make(request, &walk, error, node, &attr);
 }
 
@@ -59,7 +60,9 @@ int64_t dc_op_mknod(struct dc_request *request) {
 	if ((type == S_IFCHR || type == S_IFBLK) && request->context->cred->uid != 0) return -EPERM;
 	int error = begin_make(request, false, false, &walk);
 	if (error) return error;
-	error = DC_REQUEST_CALL(request, mknod, walk.at, walk.name, request->mode & (S_IFMT | 07777), (dev_t)request->argument[0], &node, &attr);
+	dc_once_begin(request, 0);
+	error = (int)dc_once_end(request,
+		DC_REQUEST_CALL(request, mknod, walk.at, walk.name, request->mode & (S_IFMT | 07777), (dev_t)request->argument[0], &node, &attr));
 	return end_make(request, &walk, error, node, &attr);
 }
 
@@ -73,7 +76,8 @@ int64_t dc_op_symlink(struct dc_request *request) {
 	struct dc_attr attr;
 	error = begin_make(request, false, false, &walk);
 	if (error) return error;
-	error = DC_REQUEST_CALL(request, symlink, walk.at, walk.name, target, &node, &attr);
+	dc_once_begin(request, 0);
+	error = (int)dc_once_end(request, DC_REQUEST_CALL(request, symlink, walk.at, walk.name, target, &node, &attr));
 	return end_make(request, &walk, error, node, &attr);
 }
 
@@ -82,18 +86,17 @@ int64_t dc_op_link(struct dc_request *request) {
 	struct dc_attr attr;
 	if (request->flags & DC_PATH2_FOLLOW) request->flags &= ~(uint32_t)DC_PATH_NOFOLLOW;
 	else request->flags |= DC_PATH_NOFOLLOW;
+	request->slot->value[1] = 0;
 	int error = dc_request_node(request, &node, &attr);
-	if (error) {
-		request->slot->value[1] = 0;
-		return error;
-	}
+	if (error) return error;
 	struct dc_walk walk;
 	error = S_ISDIR(node->type) ? -EPERM : begin_make(request, true, false, &walk);
 	if (error) {
 		dc_forget(request, node);
 		return error;
 	}
-	error = DC_REQUEST_CALL(request, link, node, walk.at, walk.name, &attr);
+	dc_once_begin(request, node->ino);
+	error = (int)dc_once_end(request, DC_REQUEST_CALL(request, link, node, walk.at, walk.name, &attr));
 	if (error) dc_forget(request, node);
 	else dc_door_changed_attr(request->instance->door, node);
 	return end_make(request, &walk, error, node, &attr);
@@ -129,7 +132,10 @@ int64_t dc_op_unlink(struct dc_request *request) {
 	if (error) return error;
 	if (S_ISDIR(node->type)) error = -EISDIR;
 	else if (walk.directory) error = -ENOTDIR;
-	else error = DC_REQUEST_CALL(request, unlink, walk.at, walk.name);
+	else {
+		dc_once_begin(request, node->ino);
+		error = (int)dc_once_end(request, DC_REQUEST_CALL(request, unlink, walk.at, walk.name));
+	}
 	return end_remove(request, &walk, node, error);
 }
 
@@ -147,7 +153,9 @@ int64_t dc_op_rmdir(struct dc_request *request) {
 	struct dc_node *node;
 	int error = begin_remove(request, rmdir_dot(request), &walk, &node);
 	if (error) return error;
+	dc_once_begin(request, node->ino);
 	error = S_ISDIR(node->type) ? DC_REQUEST_CALL(request, rmdir, walk.at, walk.name) : -ENOTDIR;
+	dc_once_end(request, error);
 	return end_remove(request, &walk, node, error);
 }
 
@@ -175,7 +183,10 @@ static int64_t rename_between(struct dc_request *request, struct dc_walk *from, 
 	error = dc_lookup_name(request, to->at, to->name, &existing, NULL);
 	if (error == -ENOENT) error = 0;
 	if (!error) error = rename_checks(request, from, to, old, existing);
-	if (!error) error = DC_REQUEST_CALL(request, rename, from->at, from->name, to->at, to->name, request->mask);
+	if (!error) {
+		dc_once_begin(request, old->ino);
+		error = (int)dc_once_end(request, DC_REQUEST_CALL(request, rename, from->at, from->name, to->at, to->name, request->mask));
+	}
 	if (!error) {
 		changed(request, from->at, from->name);
 		changed(request, to->at, to->name);

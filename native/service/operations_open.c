@@ -17,7 +17,7 @@ static int wanted(int flags) {
 /* Hands the node (its reference is ours, and open unless O_PATH) to a new handle. */
 static int64_t give_handle(struct dc_request *request, struct dc_node *node, const struct dc_attr *attr, int flags) {
 	uint64_t number;
-	int error = dc_handle_open(request->client, request->instance, node, flags & KEPT, &number);
+	int error = dc_handle_open(request, node, flags & KEPT, &number);
 	if (error) {
 		if (!(flags & O_PATH)) DC_REQUEST_CALL(request, close, node, flags & KEPT);
 		dc_forget(request, node);
@@ -82,6 +82,7 @@ static int64_t open_create(struct dc_request *request, struct dc_walk *walk, int
 		if (!error) return open_existing(request, node, &attr, flags);
 		if (error != -ENOENT) return error;
 		error = dc_may_change(request, walk->at, NULL);
+		if (!error && flags & O_EXCL) dc_once_begin(request, 0);
 		if (!error) error = DC_REQUEST_CALL(request, create, walk->at, walk->name, request->mode & 07777, flags & KEPT, &node, &attr);
 		if (!error) return created(request, walk, node, &attr, flags);
 		if (error != -EEXIST || (flags & O_EXCL)) return error; /* EEXIST: somebody was quicker: open that one */

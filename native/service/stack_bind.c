@@ -39,6 +39,8 @@ static ssize_t stub_listxattr(SELF, struct dc_node *node, char *list, size_t siz
 static int stub_removexattr(SELF, struct dc_node *node, const char *name) { return -EOPNOTSUPP; }
 static int stub_statfs(SELF, struct statvfs *out) { return -ENOSYS; }
 static int stub_sync(SELF) { return -ENOSYS; }
+static int stub_identify(struct dc_libservice *self, struct dc_node *node, void *identity) { return -ENOSYS; }
+static int stub_recover(SELF, const void *identity, size_t length, struct dc_node **node) { return -ENOSYS; }
 
 void dc_stack_bind(struct dc_stack_node *node)
 {

@@ -29,6 +29,7 @@
 #define DC_PATH_MAX 4096u
 #define DC_ROLE_MAX 4u
 #define DC_CHILD_MAX 32u
+#define DC_IDENTITY_MAX 36u
 
 enum dc_kind { DC_KIND_FILE = 1, DC_KIND_BLOCK, DC_KIND_KV, DC_KIND_LOG };
 
@@ -169,6 +170,13 @@ struct dc_file_ops {
 	int (*removexattr)(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, const char *name);
 	int (*statfs)(struct dc_libservice *self, struct dc_context *context, struct statvfs *out);
 	int (*sync)(struct dc_libservice *self, struct dc_context *context); /* everything, as syncfs(2) */
+
+	/*
+	 * Restarts. identify: who the node is, in at most DC_IDENTITY_MAX bytes by which a later process of this service can `recover` it, whatever has become of its names; the length, or
+	 * -errno. Every open pays it: no system call. recover: the node, referenced, not open; -ESTALE when it is gone.
+	 */
+	int (*identify)(struct dc_libservice *self, struct dc_node *node, void *identity);
+	int (*recover)(struct dc_libservice *self, struct dc_context *context, const void *identity, size_t length, struct dc_node **node);
 };
 
 /* ---- other kinds: tables of the same style; their first users bring them to life ------------------------------------------- */
@@ -205,7 +213,7 @@ struct dc_libservice {
 #define DC_FILE_OPERATIONS(X) \
 	X(root) X(lookup) X(reference) X(forget) X(getattr) X(setattr) X(readlink) X(open) X(close) X(create) X(tmpfile) X(read) X(write) X(fsync) \
 	X(fallocate) X(seek) X(copy) X(readdir) X(mkdir) X(mknod) X(symlink) X(link) X(unlink) X(rmdir) X(rename) X(getxattr) X(setxattr) \
-	X(listxattr) X(removexattr) X(statfs) X(sync)
+	X(listxattr) X(removexattr) X(statfs) X(sync) X(identify) X(recover)
 struct dc_file_binding {
 #define X(operation) struct { __typeof__(((struct dc_file_ops *)0)->operation) call; struct dc_libservice *self; } operation;
 	DC_FILE_OPERATIONS(X)
@@ -243,6 +251,11 @@ struct dc_host {
 	void (*cache_release)(const struct dc_host *host, uint32_t region);
 	void (*log)(const struct dc_host *host, int priority, const char *format, ...) __attribute__((format(printf, 3, 4))); /* syslog(3) priorities */
 	uint64_t epoch; /* of this service process: 1, 2, ... */
+	/*
+	 * After a restart, while nodes are recovered: an O_PATH or better descriptor of this inode that the dead process had open, so that files without a name are found too. It is the
+	 * caller's, but shares its position with others: reopen it for data. -ENOENT when there is none. NULL: nothing is inherited here.
+	 */
+	int (*inherited)(const struct dc_host *host, dev_t device, ino_t inode);
 };
 
 /* ---- the type ------------------------------------------------------------------------------------------------------------- */

@@ -97,6 +97,33 @@ static int cache_removexattr(struct dc_libservice *self, struct dc_context *cont
 	return result;
 }
 
+static int cache_identify(struct dc_libservice *self, struct dc_node *node, void *identity)
+{
+	return CACHE_CALL(cache_of(self), identify, cache_node_of(node)->below, identity);
+}
+
+static int cache_recover(struct dc_libservice *self, struct dc_context *context, const void *identity, size_t length, struct dc_node **node)
+{
+	struct cache *cache = cache_of(self);
+	struct cache_node *found;
+	struct dc_node *below;
+	struct dc_attr attr;
+	uint64_t changes = atomic_load(&cache->changes);
+	int result = CACHE_CALL(cache, recover, context, identity, length, &below);
+
+	if (result)
+		return result;
+	result = CACHE_CALL(cache, getattr, context, below, &attr); /* a file without a name must be known as such, to be let go of in time */
+	if (result) {
+		CACHE_CALL(cache, forget, below, 1);
+		return result;
+	}
+	result = cache_node_get(cache, below, &attr, changes, &found);
+	if (!result)
+		*node = &found->node;
+	return result;
+}
+
 /* statfs and sync name no node: left empty, they go to the child. */
 const struct dc_file_ops cache_ops = {
 	.struct_size = sizeof(struct dc_file_ops),
@@ -105,6 +132,7 @@ const struct dc_file_ops cache_ops = {
 	.write = cache_write, .fsync = cache_fsync, .fallocate = cache_fallocate, .seek = cache_seek, .copy = cache_copy, .readdir = cache_readdir,
 	.mkdir = cache_mkdir, .mknod = cache_mknod, .symlink = cache_symlink, .link = cache_link, .unlink = cache_unlink, .rmdir = cache_rmdir,
 	.rename = cache_rename, .getxattr = cache_getxattr, .setxattr = cache_setxattr, .listxattr = cache_listxattr, .removexattr = cache_removexattr,
+	.identify = cache_identify, .recover = cache_recover,
 };
 
 /* ---- life ----------------------------------------------------------------------------------------------------------------- */

@@ -115,7 +115,7 @@ static const struct dc_file_ops local_ops = {
 	.write = local_write, .fsync = local_fsync, .fallocate = local_fallocate, .seek = local_seek, .copy = local_copy, .readdir = local_readdir,
 	.mkdir = local_mkdir, .mknod = local_mknod, .symlink = local_symlink, .link = local_link, .unlink = local_unlink, .rmdir = local_rmdir,
 	.rename = local_rename, .getxattr = local_getxattr, .setxattr = local_setxattr, .listxattr = local_listxattr, .removexattr = local_removexattr,
-	.statfs = local_statfs, .sync = local_sync,
+	.statfs = local_statfs, .sync = local_sync, .identify = local_identify, .recover = local_recover,
 };
 
 static const struct dc_option local_options[] = {

@@ -68,6 +68,8 @@ void local_lower(struct local_node *node, int descriptor);
 int local_make_room(struct local *local); /* before a new descriptor is opened: -ENFILE when there is none to spare */
 void local_keep(struct local *local, dev_t device, ino_t inode); /* this inode is about to lose a name: no node of it may stay parked */
 uint64_t local_ino(struct local *local, dev_t device, ino_t inode);
+int local_identify(struct dc_libservice *self, struct dc_node *node, void *identity);
+int local_recover(struct dc_libservice *self, struct dc_context *context, const void *identity, size_t length, struct dc_node **node);
 
 /* attributes.c */
 int local_status(int descriptor, struct statx *status);

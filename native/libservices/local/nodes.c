@@ -5,7 +5,10 @@
  * wanted. As long as it is held, the inode cannot be freed and its number not be reused, so (device, inode) identifies it. The process must not run out of
  * descriptors however many nodes the doors hold: beyond three quarters of RLIMIT_NOFILE, idle nodes are *parked*: they trade the descriptor for a file handle
  * (name_to_handle_at) and are reopened on use. A parked inode may be freed behind our back by a host process; then its node answers ESTALE, and its number is told
- * from a newer inode's by comparing handles. Where the filesystem has no handles, running out is answered by ENFILE.
+ * from a newer inode's by comparing handles. Where the filesystem has no handles, running out is answered by ENFILE. Files that are open are never parked.
+ *
+ * A restarted service finds the inodes of its predecessor by (device, inode) among the descriptors that this one left behind (dc_host.inherited): they kept every inode alive, so the
+ * number means the same file still, with a name or without. It costs nothing before the restart.
  */
 #include "local.h"
 
@@ -178,7 +181,7 @@ static bool park(struct local *local, struct local_node *node)
 	struct statx status;
 	int descriptor = node->descriptor;
 
-	if (node == local->root || node->device != local->root->device || node->users || descriptor < 0)
+	if (node == local->root || node->device != local->root->device || node->users || node->opens || descriptor < 0)
 		return false;
 	if (local_status(descriptor, &status) || !status.stx_nlink)
 		return false; /* without a name it would be gone for good */
@@ -370,6 +373,67 @@ void local_node_forget(struct local *local, struct local_node *node, uint64_t co
 	ring_remove(local, node);
 	pthread_mutex_unlock(&local->table_lock);
 	node_free(node);
+}
+
+/* ---- restarts ------------------------------------------------------------------------------------------------------------- */
+struct identity {
+	uint64_t device, inode;
+	uint32_t type;
+};
+_Static_assert(sizeof(struct identity) <= DC_IDENTITY_MAX, "an identity fits");
+
+int local_identify(struct dc_libservice *self, struct dc_node *node, void *identity)
+{
+	const struct local_node *at = local_node_of(node);
+	struct identity own = {.device = at->device, .inode = at->inode, .type = node->type};
+
+	memcpy(identity, &own, sizeof own);
+	return (int)sizeof own;
+}
+
+int local_recover(struct dc_libservice *self, struct dc_context *context, const void *identity, size_t length, struct dc_node **out)
+{
+	struct local *local = local_of(self);
+	const struct dc_host *host = self->host;
+	struct local_node *node;
+	struct identity want;
+	struct statx status;
+	int descriptor, result;
+
+	if (length != sizeof want)
+		return -EINVAL;
+	memcpy(&want, identity, sizeof want);
+	pthread_mutex_lock(&local->table_lock);
+	node = table_find(local, want.device, want.inode); /* the predecessor's descriptor still holds the inode, so it is no newer one of that number */
+	if (node && node->node.type == want.type)
+		atomic_fetch_add(&node->node.references, 1);
+	else
+		node = NULL;
+	pthread_mutex_unlock(&local->table_lock);
+	if (node) {
+		*out = &node->node;
+		return 0;
+	}
+	if (!host || host->struct_size <= offsetof(struct dc_host, inherited) || !host->inherited)
+		return -ESTALE;
+	result = local_make_room(local);
+	if (result)
+		return result;
+	descriptor = host->inherited(host, want.device, want.inode);
+	if (descriptor < 0)
+		return descriptor == -ENOENT ? -ESTALE : descriptor;
+	result = local_status(descriptor, &status);
+	if (!result && (status.stx_mode & S_IFMT) != want.type)
+		result = -ESTALE;
+	if (result) {
+		close(descriptor);
+		return result;
+	}
+	/* LOCAL_PATH whatever it can do: its position is not ours alone. */
+	result = local_node_get(local, descriptor, LOCAL_PATH, &status, &node);
+	if (!result)
+		*out = &node->node;
+	return result;
 }
 
 /* ---- levels --------------------------------------------------------------------------------------------------------------- */

@@ -136,7 +136,7 @@ void stand_open(struct stand *stand, const char *modules, const char *shape, con
 	char *plan = stand_plan(shape, path);
 
 	memset(stand, 0, sizeof *stand);
-	stand->host = (struct dc_host){sizeof stand->host, region_get, region_release, stand_log, 1};
+	stand->host = (struct dc_host){.struct_size = sizeof stand->host, .cache_region = region_get, .cache_release = region_release, .log = stand_log, .epoch = 1};
 	stand->modules = dc_modules_load(modules, &error);
 	stand->stack = stand->modules ? stand_build(stand, plan, &error) : NULL;
 	free(plan);

@@ -12,9 +12,11 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../init/link.h"
 #include "queue.h"
 
 #define INSTANCE 1
@@ -31,23 +33,27 @@ static int memory(const char *name, size_t size) {
 	return fd;
 }
 
-static void send_message(struct harness *harness, json_t *json, int fd) {
+static void send_with(struct harness *harness, json_t *json, const int *descriptors, unsigned count) {
 	char *text = json_dumps(json, JSON_COMPACT);
 	json_decref(json);
-	char space[CMSG_SPACE(sizeof(int))] = {0};
+	char space[CMSG_SPACE(4 * sizeof(int))] = {0};
 	struct iovec iov = {.iov_base = text, .iov_len = strlen(text)};
 	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-	if (fd >= 0) {
+	if (count) {
 		message.msg_control = space;
-		message.msg_controllen = sizeof space;
+		message.msg_controllen = CMSG_SPACE(count * sizeof(int));
 		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 		header->cmsg_level = SOL_SOCKET;
 		header->cmsg_type = SCM_RIGHTS;
-		header->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(header), &fd, sizeof fd);
+		header->cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(header), descriptors, count * sizeof(int));
 	}
 	if (sendmsg(harness->link, &message, MSG_NOSIGNAL) < 0) die("link");
 	free(text);
+}
+
+static void send_message(struct harness *harness, json_t *json, int fd) {
+	send_with(harness, json, &fd, fd >= 0);
 }
 
 /* Waits for a message of `type`, ignoring others. */
@@ -58,6 +64,7 @@ static void expect(struct harness *harness, const char *type) {
 		if (length <= 0) die(type);
 		json_t *json = json_loadb(text, (size_t)length, 0, NULL);
 		bool found = !strcmp(json_string_value(json_object_get(json, "type")), type);
+		if (!strcmp(json_string_value(json_object_get(json, "type")), DC_LINK_KEEPER)) harness->keeper = (pid_t)json_integer_value(json_object_get(json, "pid"));
 		json_t *ok = json_object_get(json, "ok");
 		if (found && ok && !json_is_true(ok)) {
 			fprintf(stderr, "harness: %s\n", text);
@@ -72,6 +79,13 @@ static void tell_client(struct harness *harness, unsigned index, uid_t uid, gid_
 	send_message(harness, json_pack("{s:s,s:i,s:i,s:i,s:i,s:i,s:[]}", "type", "client-add", "client", (int)index, "generation", 1, "pid", (int)pid, "uid", (int)uid, "gid",
 		(int)gid, "groups"), harness->arena_fd[index]);
 	expect(harness, "client-added");
+}
+
+static void end_keeper(pid_t *keeper) {
+	if (*keeper <= 0) return;
+	kill(*keeper, SIGKILL);
+	waitpid(*keeper, NULL, 0); /* ours since its service died: we are its subreaper */
+	*keeper = 0;
 }
 
 static void launch(struct harness *harness) {
@@ -91,7 +105,12 @@ static void launch(struct harness *harness) {
 	}
 	close(pair[1]);
 	harness->link = pair[0];
-	send_message(harness, json_pack("{s:s,s:i,s:s}", "type", "start", "epoch", (int)++harness->epoch, "name", "test/test"), harness->queue_fd);
+	int descriptors[3] = {harness->queue_fd, harness->ledger_fd, harness->old_keeper ? (int)syscall(SYS_pidfd_open, harness->old_keeper, 0) : -1};
+	json_t *keepers = json_array();
+	if (harness->old_keeper) json_array_append_new(keepers, json_integer(harness->old_keeper));
+	send_with(harness, json_pack("{s:s,s:i,s:s,s:b,s:o}", "type", "start", "epoch", (int)++harness->epoch, "name", "test/test", "keep", 1, "keepers", keepers), descriptors,
+		harness->old_keeper ? 3 : 2);
+	if (harness->old_keeper) close(descriptors[2]);
 	for (unsigned i = 0; i < harness->arena_count; i++) tell_client(harness, i, 0, 0, getpid());
 	int plan = memory("plan", strlen(harness->plan));
 	if (write(plan, harness->plan, strlen(harness->plan)) < 0) die("plan");
@@ -100,6 +119,7 @@ static void launch(struct harness *harness) {
 	expect(harness, "mounted");
 	send_message(harness, json_pack("{s:s}", "type", "go"), -1);
 	expect(harness, "ready");
+	end_keeper(&harness->old_keeper);
 }
 
 void harness_start(struct harness *harness, const char *plan) {
@@ -115,7 +135,9 @@ void harness_start(struct harness *harness, const char *plan) {
 		"\"children\":{\"below\":[\"data.1\"]}}]}";
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 	snprintf(harness->plan, sizeof harness->plan, plan ? plan : standard, harness->data);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	harness->queue_fd = memory("queue", sizeof(struct dc_queue));
+	harness->ledger_fd = memory("ledger", DC_LINK_LEDGER_BYTES);
 	harness->queue = mmap(NULL, sizeof(struct dc_queue), PROT_READ | PROT_WRITE, MAP_SHARED, harness->queue_fd, 0);
 	launch(harness);
 }
@@ -134,6 +156,7 @@ void harness_restart(struct harness *harness) {
 	kill(harness->service, SIGKILL);
 	waitpid(harness->service, NULL, 0);
 	close(harness->link);
+	harness->old_keeper = harness->keeper;
 	launch(harness);
 }
 
@@ -150,8 +173,10 @@ void harness_stop(struct harness *harness) {
 		fprintf(stderr, "harness: the service ended with status %d\n", status);
 		exit(99);
 	}
+	end_keeper(&harness->keeper);
 	close(harness->link);
 	close(harness->queue_fd);
+	close(harness->ledger_fd);
 	for (unsigned i = 0; i < harness->arena_count; i++) close(harness->arena_fd[i]);
 	nftw(harness->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }

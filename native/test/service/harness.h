@@ -11,7 +11,8 @@
 struct harness {
 	pid_t service;
 	int link;
-	int queue_fd;
+	int queue_fd, ledger_fd;
+	pid_t keeper, old_keeper; /* of this service, and of the one before */
 	struct dc_queue *queue;
 	char directory[256]; /* pool directory, and `data` below it the host directory that is served */
 	char data[300];

@@ -227,7 +227,10 @@ static void test_restart(struct harness *harness, struct dc_client *client) {
 	struct call sync_call = {.operation = DC_OP_FSYNC, .handle = handle};
 	EXPECT(0, harness_call(client, &sync_call));
 	harness_restart(harness);
-	EXPECT(-ESTALE, read_at(client, handle, 0, text, 4));
+	EXPECT(4, read_at(client, handle, 0, text, 16));
+	check(!memcmp(text, "kept", 4), "an open file stays open", 0);
+	EXPECT(0, close_handle(client, handle));
+	EXPECT(-EBADF, read_at(client, handle, 0, text, 4));
 	EXPECT(0, open_at(client, "kept", O_RDWR, 0, &fresh));
 	EXPECT(4, read_at(client, fresh, 0, text, 16));
 	check(!memcmp(text, "kept", 4), "what was fsynced is there", 0);
