@@ -5,10 +5,10 @@
  * wanted. As long as it is held, the inode cannot be freed and its number not be reused, so (device, inode) identifies it. The process must not run out of
  * descriptors however many nodes the doors hold: beyond three quarters of RLIMIT_NOFILE, idle nodes are *parked*: they trade the descriptor for a file handle
  * (name_to_handle_at) and are reopened on use. A parked inode may be freed behind our back by a host process; then its node answers ESTALE, and its number is told
- * from a newer inode's by comparing handles. Where the filesystem has no handles, running out is answered by ENFILE. Files that are open are never parked.
+ * from a newer inode's by comparing handles. Where the filesystem has no handles, running out is answered by ENFILE.
  *
  * A restarted service finds the inodes of its predecessor by (device, inode) among the descriptors that this one left behind (dc_host.inherited): they kept every inode alive, so the
- * number means the same file still, with a name or without. It costs nothing before the restart.
+ * number means the same file still, with a name or without. It costs nothing before the restart. A parked node is not found again, so open files are parked only when nothing else is left.
  */
 #include "local.h"
 
@@ -181,7 +181,7 @@ static bool park(struct local *local, struct local_node *node)
 	struct statx status;
 	int descriptor = node->descriptor;
 
-	if (node == local->root || node->device != local->root->device || node->users || node->opens || descriptor < 0)
+	if (node == local->root || node->device != local->root->device || node->users || descriptor < 0)
 		return false;
 	if (local_status(descriptor, &status) || !status.stx_nlink)
 		return false; /* without a name it would be gone for good */
@@ -204,18 +204,20 @@ static bool park(struct local *local, struct local_node *node)
 int local_make_room(struct local *local)
 {
 	size_t budget = local->budget, seen, limit, freed = 0;
+	int open;
 
 	if (process_descriptors < budget)
 		return 0;
 	if (local->handles) {
 		pthread_mutex_lock(&local->table_lock);
 		limit = 2 * local->node_count;
-		for (seen = 0; local->ring && seen < limit && freed < PARK_BATCH; seen++) {
-			struct local_node *node = local->ring;
-			local->ring = node->newer;
-			if (!atomic_exchange(&node->recent, false))
-				freed += park(local, node);
-		}
+		for (open = 0; open < 2 && !freed; open++)
+			for (seen = 0; local->ring && seen < limit && freed < PARK_BATCH; seen++) {
+				struct local_node *node = local->ring;
+				local->ring = node->newer;
+				if ((open || !node->opens) && !atomic_exchange(&node->recent, false))
+					freed += park(local, node);
+			}
 		pthread_mutex_unlock(&local->table_lock);
 	}
 	/* The remaining quarter is the service's; a little of it is better than an error, all of it is not. */

@@ -129,7 +129,7 @@ static void handle(json_t *message, int *descriptors, unsigned count) {
 		on_mount(message, descriptors, count);
 		return;
 	}
-	if (strcmp(type, DC_LINK_START) == 0 && count == 1) {
+	if (strcmp(type, DC_LINK_START) == 0 && count >= 1) {
 		struct dc_queue *queue = mmap(NULL, sizeof *queue, PROT_READ | PROT_WRITE, MAP_SHARED, descriptors[0], 0);
 		if (queue == MAP_FAILED) _exit(8);
 		dc_queue_init(queue, 1, 0);
