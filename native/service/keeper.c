@@ -24,17 +24,21 @@
 /* ---- the keeper itself: raw system calls only, since it was cloned from a process with threads ------------------------------ */
 #define FDS_MAX (1 << 24)
 
+#define FUSE_MAJOR 10u
+#define FUSE_MINOR 229u
+
 /*
- * The service is dead. Its connections must end with it: who waits at the other end would wait for ever. Everything else stays. Numbers are counted up and not listed, which
- * would take a descriptor; a table ends where a long run of numbers is unused.
+ * The service is dead. Its connections must end with it, sockets and kernel doors: who waits at the other end would wait for ever (pool-init has its own descriptors of the doors that are to
+ * live). Everything else stays. Numbers are counted up and not listed, which would take a descriptor; a table ends where a long run of numbers is unused.
  */
-__attribute__((no_sanitize("address", "thread", "undefined"))) static void close_sockets(void) {
+__attribute__((no_sanitize("address", "thread", "undefined"))) static void close_connections(void) {
 	for (long fd = 0, unused = 0; fd < FDS_MAX && unused < 65536; fd++) {
-		int type = 0;
-		socklen_t size = sizeof type;
-		long result = dc_raw6(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, (long)&type, (long)&size, 0);
+		struct statx status;
+		long result = dc_raw6(SYS_statx, fd, (long)"", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, (long)&status, 0);
 		unused = result == -EBADF ? unused + 1 : 0;
-		if (result == 0) dc_raw6(SYS_close, fd, 0, 0, 0, 0, 0);
+		if (result < 0) continue;
+		bool door = S_ISCHR(status.stx_mode) && status.stx_rdev_major == FUSE_MAJOR && status.stx_rdev_minor == FUSE_MINOR;
+		if (S_ISSOCK(status.stx_mode) || door) dc_raw6(SYS_close, fd, 0, 0, 0, 0, 0);
 	}
 }
 
@@ -48,7 +52,7 @@ __attribute__((no_sanitize("address", "thread", "undefined"))) static void keep(
 	/* From now on we are the guardian's: of no use without it. */
 	dc_raw6(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
 	if (dc_raw6(SYS_getppid, 0, 0, 0, 0, 0, 0) != guardian) dc_raw6(SYS_exit_group, 0, 0, 0, 0, 0, 0);
-	close_sockets();
+	close_connections();
 	for (;;) dc_raw6(SYS_ppoll, 0, 0, 0, 0, 0, 0);
 }
 
