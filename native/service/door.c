@@ -320,6 +320,7 @@ static void *thread_main(void *argument) {
 
 /* ---- start and stop ------------------------------------------------------------------------------------------------------- */
 static void door_free(struct dc_door *door) {
+	munmap(door->unreadable, DOOR_STORE_SPAN);
 	if (door->session) fuse_session_destroy(door->session); /* closes the descriptor, if it has it */
 	else if (door->fd >= 0) close(door->fd);
 	door_table_close(door);
@@ -344,11 +345,14 @@ static int session_open(struct dc_door *door, struct dc_error *error) {
 
 struct dc_door *dc_door_start(struct dc_instance *instance, const struct dc_door_options *options, struct dc_error *error) {
 	struct dc_door *door = calloc(1, sizeof *door);
-	if (!door) {
+	void *unreadable = door ? mmap(NULL, DOOR_STORE_SPAN, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) : MAP_FAILED;
+	if (unreadable == MAP_FAILED) {
+		free(door);
 		close(options->fuse_fd);
 		dc_error_set(error, ENOMEM, "no memory for a kernel door");
 		return NULL;
 	}
+	door->unreadable = unreadable;
 	door->instance = instance;
 	door->root = instance->root;
 	door->fd = options->fuse_fd;

@@ -18,15 +18,20 @@ static void reply_attr(fuse_req_t req, const struct dc_attr *attr, double timeou
 
 void door_getattr(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *info) {
 	struct dc_door *door = door_of(req);
-	struct dc_node *node = door_node(req, number, NULL);
+	struct door_entry *entry;
+	struct dc_node *node = door_node(req, number, &entry);
 	(void)info;
 	if (!node) return;
 	struct door_call call;
 	struct dc_attr attr;
 	if (door->cache) door_cached_set(node, DOOR_ATTRIBUTES);
 	int result = DOOR_CALL(door, getattr, door_context(req, &call), node, &attr);
-	if (result) door_reply(req, result);
-	else reply_attr(req, &attr, door->timeout);
+	if (result) {
+		door_reply(req, result);
+		return;
+	}
+	door_size_lowered(entry, (uint64_t)attr.st.st_size);
+	reply_attr(req, &attr, door->timeout);
 }
 
 /* Writing, truncating or giving away a file takes its set-id bits, as the kernel does for its own filesystems. */
@@ -56,7 +61,8 @@ static uint32_t set_mask(int to_set) {
 
 void door_setattr(fuse_req_t req, fuse_ino_t number, struct stat *attr, int to_set, struct fuse_file_info *info) {
 	struct dc_door *door = door_of(req);
-	struct dc_node *node = door_node(req, number, NULL);
+	struct door_entry *entry;
+	struct dc_node *node = door_node(req, number, &entry);
 	(void)info;
 	if (!node) return;
 	uint32_t mask = set_mask(to_set);
@@ -68,8 +74,10 @@ void door_setattr(fuse_req_t req, fuse_ino_t number, struct stat *attr, int to_s
 	bool kill = (to_set & FUSE_SET_ATTR_KILL_SUID) || (mask & (DC_SET_UID | DC_SET_GID));
 	if (!result && kill && !(mask & DC_SET_MODE)) result = door_kill_privileges(door, context, node);
 	if (!result && (kill || !mask)) result = DOOR_CALL(door, getattr, context, node, &out);
+	door_size_lowered(entry, 0);
 	if (result) door_reply(req, result);
 	else reply_attr(req, &out, 0);
+	door_size_lowered(entry, 0); /* whatever was pushed meanwhile, the kernel takes the answer's size */
 }
 
 void door_statfs(fuse_req_t req, fuse_ino_t number) {

@@ -60,6 +60,7 @@ void door_read(fuse_req_t req, fuse_ino_t number, size_t size, off_t offset, str
 		return;
 	}
 	door_current.result = length;
+	if ((size_t)length < size) door_size_lowered(entry, (uint64_t)offset + (uint64_t)length); /* the kernel takes it for the end */
 	fuse_reply_buf(req, (const char *)door_current.scratch, (size_t)length);
 }
 

@@ -33,10 +33,14 @@
 
 #define DOOR_TRANSFER_MAX (1u << 20)               /* bytes of one read or write */
 #define DOOR_BUFFER_SIZE (DOOR_TRANSFER_MAX + 4096u)
+#define DOOR_STORE_SPAN (64u << 20)                /* bytes; see push_size */
 #define DOOR_FOREVER 1e9                           /* seconds; the kernel is told when something changes */
 
-/* core.kernel_cached: bits of what the kernel may hold, above them a count of the times that one was set (see door_notify.c). FRESH: it may be about to make its inode from a reply. */
-enum { DOOR_ATTRIBUTES = 1u << 0, DOOR_PAGES = 1u << 1, DOOR_ENTRIES = 1u << 2, DOOR_FRESH = 1u << 3, DOOR_CACHED_STEP = 1u << 4 };
+/*
+ * core.kernel_cached: bits of what the kernel may hold, above them a count of the times that one was set (see door_notify.c). FRESH: it may be about to make its inode from a reply.
+ * INODE: it may have an inode, with a size in it; from the first reply until it has forgotten the node.
+ */
+enum { DOOR_ATTRIBUTES = 1u << 0, DOOR_PAGES = 1u << 1, DOOR_ENTRIES = 1u << 2, DOOR_FRESH = 1u << 3, DOOR_INODE = 1u << 4, DOOR_CACHED_STEP = 1u << 5 };
 
 #define DOOR_NAME_WORDS 8u
 
@@ -50,6 +54,7 @@ struct door_entry {
 	_Atomic uint64_t parent;          /* number of the directory under whose lock the kernel last got this node from a reply */
 	_Atomic uint32_t streak;          /* data notifications since the kernel last read */
 	_Atomic uint64_t pushed_ns;       /* last data notification */
+	_Atomic uint64_t pages;           /* file: the kernel's size has at least so many pages {pages:48, times lowered:16} */
 	_Atomic uint64_t names[DOOR_NAME_WORDS]; /* directory: filter of the names that the kernel may know, existing or not */
 };
 
@@ -83,6 +88,7 @@ struct dc_door {
 	const unsigned char *init_request;/* until it was fed */
 	size_t init_length;
 	uint64_t init_unique;
+	void *unreadable;                 /* DOOR_STORE_SPAN bytes without any rights */
 	bool restarted;                   /* the kernel had its INIT answer from an earlier incarnation */
 	bool handover;                    /* stop leaves the ledger to a successor */
 	struct door_table table;
@@ -138,6 +144,8 @@ void door_cached_none(struct dc_node *node); /* the kernel has forgotten the nod
 /* The same for a reply from which the kernel may make the node's inode, sent for a name in `parent`. Answers another directory to settle after the reply, or 0. */
 uint64_t door_cached_entry(struct door_entry *entry, uint64_t parent);
 void door_settle(struct dc_door *door, uint64_t parent);
+/* A reply to a question about the node may make the kernel believe this size (bytes): before it is sent. */
+void door_size_lowered(struct door_entry *entry, uint64_t size);
 void door_cached_name(struct door_entry *directory, const char *name, size_t length);
 int door_notify_inode(struct dc_door *door, uint64_t number, int64_t offset, int64_t length); /* offset -1: attributes only */
 int door_notify_entry(struct dc_door *door, uint64_t parent, const char *name, size_t length);

@@ -98,11 +98,13 @@ void door_reply_entry(fuse_req_t req, uint64_t parent, struct dc_node *node, dou
 			struct fuse_entry_out entry;
 			struct fuse_open_out open;
 		} out;
+		door_size_lowered(entry, attr_timeout > 0 ? (uint64_t)attr.st.st_size : 0);
 		door_fill_entry(&out.entry, number, &attr.st, entry_timeout, attr_timeout);
 		if (open) out.open = *open;
 		door_current.result = 0;
 		result = send_answer(req, &out, open ? sizeof out : sizeof out.entry);
 	}
+	if (attr_timeout <= 0) door_size_lowered(entry, 0); /* a link's answer is taken whatever was pushed meanwhile */
 	if (result) door_entry_forget(door, number, 1); /* the kernel did not get it */
 	if (settle) door_settle(door, settle);
 }

@@ -77,6 +77,7 @@ static void entry_reset(struct door_entry *entry) {
 	atomic_store(&entry->parent, 0);
 	atomic_store(&entry->streak, 0);
 	atomic_store(&entry->pushed_ns, 0);
+	door_size_lowered(entry, 0);
 	for (unsigned i = 0; i < DOOR_NAME_WORDS; i++) atomic_store(&entry->names[i], 0);
 }
 
@@ -146,6 +147,7 @@ struct door_entry *door_entry_take(struct dc_door *door, struct dc_node *node) {
 		hash_insert(table, entry, node->ino);
 		hash_grow(table);
 		atomic_store(&node->core.door, entry);
+		door_cached_set(node, DOOR_INODE);
 	}
 	if (entry) atomic_fetch_add(&node->core.kernel_lookups, 1);
 	pthread_mutex_unlock(&table->lock);

@@ -198,6 +198,7 @@ void posix_mmap(void) {
 	CHECK(truncate(path("m"), 8192) == 0);
 	int fd = open(path("m"), O_RDWR);
 	char *map = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED && errno == ENODEV && !world.instance.door->cache && !(world.instance.door->kernel_flags & DOOR_INIT_DIRECT_IO_ALLOW_MMAP)) return; /* before Linux 6.6 */
 	CHECK(map != MAP_FAILED);
 	CHECK(!memcmp(map, "0123456789", 10));
 	map[5000] = 'z';
