@@ -109,18 +109,18 @@ static bool claim(struct dc_client *client, unsigned slot, uint32_t owner) {
 
 /* Slots of threads that ended in the middle of a call. By thread id alone: a vfork child is another process with the same slots. */
 static void reclaim_of_dead(struct dc_client *client) {
-	for (unsigned slot = 0; slot < DC_ARENA_SLOTS; slot++) {
+	for (unsigned slot = 0; slot < DC_REQUEST_SLOTS; slot++) {
 		uint32_t owner = atomic_load_explicit(&client->use[slot].owner, memory_order_acquire);
 		if (owner && raw(SYS_tkill, owner, 0, 0, 0, 0, 0) == -ESRCH) dc_client_abandoned(client, slot);
 	}
 }
 
 unsigned dc_client_acquire(struct dc_client *client, int hint, uint32_t owner) {
-	unsigned first = hint >= 0 ? (unsigned)hint : owner % DC_ARENA_SLOTS;
+	unsigned first = hint >= 0 ? (unsigned)hint : owner % DC_REQUEST_SLOTS;
 	for (;;) {
-		for (unsigned i = 0; i < DC_ARENA_SLOTS; i++)
-			if (claim(client, (first + i) % DC_ARENA_SLOTS, owner)) return (first + i) % DC_ARENA_SLOTS;
-		/* All 64 taken: this process has as many calls in flight. Sleep until one is released; not for long, a release may just have missed us. */
+		for (unsigned i = 0; i < DC_REQUEST_SLOTS; i++)
+			if (claim(client, (first + i) % DC_REQUEST_SLOTS, owner)) return (first + i) % DC_REQUEST_SLOTS;
+		/* All taken: this process has as many calls in flight. Sleep until one is released; not for long, a release may just have missed us. */
 		uint32_t waiters = atomic_fetch_add_explicit(&client->busy_waiters, 1, memory_order_seq_cst) + 1;
 		if (dc_futex_wait(&client->busy_waiters, waiters, 2000000) == -ETIMEDOUT) reclaim_of_dead(client);
 	}
@@ -135,13 +135,13 @@ void dc_client_release(struct dc_client *client, unsigned slot) {
 }
 
 bool dc_client_in_use(struct dc_client *client) {
-	for (unsigned slot = 0; slot < DC_ARENA_SLOTS; slot++)
+	for (unsigned slot = 0; slot < DC_REQUEST_SLOTS; slot++)
 		if (atomic_load_explicit(&client->use[slot].owner, memory_order_acquire)) return true;
 	return false;
 }
 
 /* Says that the slot holds a request: by the queue, or the mailbox. 0, or -EAGAIN: the queue was full for that long. */
-static int post(struct dc_client *client, unsigned index, uint64_t patience_ns) {
+static int notify(struct dc_client *client, unsigned index, uint64_t patience_ns) {
 	if (client->queue) return dc_queue_put(client->queue, DC_ITEM(client->generation, client->index, index), patience_ns);
 	dc_mailbox_ring(client->mailbox, index);
 	return 0;
@@ -154,7 +154,7 @@ bool dc_client_abandoned(struct dc_client *client, unsigned index) {
 		dc_client_release(client, index);
 		return true;
 	}
-	if (use->resent != use->sequence && post(client, index, 1000000u) == 0) use->resent = use->sequence;
+	if (use->resent != use->sequence && notify(client, index, 1000000u) == 0) use->resent = use->sequence;
 	return false;
 }
 
@@ -194,7 +194,74 @@ int64_t dc_client_call(struct dc_client *client, unsigned index) {
 	slot->cpu = (uint16_t)cpu;
 	slot->taken = 0;
 	atomic_store_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_PENDING), memory_order_release);
-	while (post(client, index, 1000000000u) == -EAGAIN) continue; /* full for a second: the service is being restarted */
+	while (notify(client, index, 1000000000u) == -EAGAIN) continue; /* full for a second: the service is being restarted */
 	await(client, slot, sequence, cpu);
 	return slot->result;
+}
+
+/* ---- posted writes ------------------------------------------------------------------------------------------------------------------------------- */
+#define KICK_BYTES (128u << 10)
+
+static void kick(struct dc_client *client) {
+	client->post_unkicked = 0;
+	notify(client, DC_SLOT_POSTS, 1000000u);
+}
+
+static struct dc_post_record *record_at(struct dc_post_ring *ring, uint64_t position) {
+	return (struct dc_post_record *)(ring->data + (position & (DC_POST_BYTES - 1)));
+}
+
+static void write_record(struct dc_post_record *record, const struct dc_post_record *from) {
+	memcpy(record, from, sizeof *record);
+}
+
+/*
+ * The lock keeps two threads of this process apart. It is only tried: in a signal handler its holder may be the interrupted call. Who leaves by longjmp while holding it switches posting off
+ * for the process, which is slower and no less right.
+ */
+void *dc_client_post_begin(struct dc_client *client, uint32_t grant, uint64_t handle, uint64_t offset, uint32_t bytes) {
+	struct dc_post_ring *ring = dc_arena_post(client->arena);
+	uint32_t free = 0;
+	if (atomic_load_explicit(&ring->generation, memory_order_acquire) != grant || bytes > DC_POST_MAX) return NULL;
+	if (!atomic_compare_exchange_strong_explicit(&client->post_lock, &free, 1, memory_order_acquire, memory_order_relaxed)) return NULL;
+	uint64_t tail = client->post_tail, used = tail - atomic_load_explicit(&ring->head, memory_order_acquire);
+	uint32_t need = (uint32_t)sizeof(struct dc_post_record) + ((bytes + DC_POST_ALIGN - 1) & ~(DC_POST_ALIGN - 1)), room = DC_POST_BYTES - (uint32_t)(tail & (DC_POST_BYTES - 1));
+	uint32_t filler = room < need ? room : 0;
+	if (used > DC_POST_BYTES || DC_POST_BYTES - used < need + filler) {
+		/* Full: the request that is sent instead waits until the ring was drained. */
+		atomic_store_explicit(&client->post_lock, 0, memory_order_release);
+		return NULL;
+	}
+	if (filler) {
+		write_record(record_at(ring, tail), &(struct dc_post_record){.length = filler, .generation = grant, .kind = DC_POST_FILLER});
+		tail += filler;
+	}
+	struct dc_post_record *record = record_at(ring, tail);
+	write_record(record, &(struct dc_post_record){.length = need, .bytes = bytes, .handle = handle, .offset = offset, .generation = grant, .kind = DC_POST_WRITE});
+	client->post_next = tail + need;
+	client->post_record = record;
+	return record + 1;
+}
+
+bool dc_client_post_end(struct dc_client *client, uint32_t grant) {
+	struct dc_post_ring *ring = dc_arena_post(client->arena);
+	uint64_t next = client->post_next;
+	struct dc_post_record *record = client->post_record;
+	bool counts = true;
+	client->post_unkicked += (uint32_t)(next - client->post_tail);
+	client->post_tail = next;
+	atomic_exchange_explicit(&ring->tail, next, memory_order_seq_cst); /* published, then the look: pairs with the service's taking back */
+	uint32_t now = atomic_load_explicit(&ring->generation, memory_order_seq_cst);
+	if (__builtin_expect(now != grant, 0)) {
+		/* The service is making what it found, or, if it died, its successor will. */
+		for (unsigned round = 0; (int32_t)(atomic_load_explicit(&ring->sealed, memory_order_acquire) - now) < 0; round++) {
+			if (round < 1000) dc_pause();
+			else sched_yield();
+		}
+		counts = atomic_load_explicit(&ring->head, memory_order_acquire) >= next && atomic_load_explicit(&record->kind, memory_order_relaxed) != DC_POST_VOID;
+	}
+	bool wake = client->post_unkicked >= KICK_BYTES;
+	if (wake) kick(client);
+	atomic_store_explicit(&client->post_lock, 0, memory_order_release);
+	return counts;
 }

@@ -20,11 +20,15 @@ struct dc_client {
 	const uint32_t *spin_ns;
 	_Atomic uint32_t busy_waiters;    /* futex: threads waiting for a slot */
 	_Atomic uint64_t spins, sleeps;   /* how answers were waited for */
+	_Atomic uint32_t post_lock;       /* tried, never waited for: who fails sends a request instead */
+	uint32_t post_unkicked;           /* bytes posted since the service was last woken for them */
+	uint64_t post_tail, post_next;
+	struct dc_post_record *post_record;
 	struct dc_slot_use {
 		alignas(DC_CACHE_LINE) _Atomic uint32_t owner; /* thread id of the user, 0: free. One word, so that a thread that jumps away at any instruction leaves its name */
 		uint32_t sequence;
 		uint32_t resent;                               /* sequence of the abandoned request that was put in again */
-	} use[DC_ARENA_SLOTS];
+	} use[DC_REQUEST_SLOTS];
 };
 
 /* On memory that is mapped already; `queue` NULL: by mailbox. */
@@ -46,6 +50,14 @@ bool dc_client_abandoned(struct dc_client *client, unsigned slot);
 
 static inline struct dc_slot *dc_client_slot(struct dc_client *client, unsigned slot) { return &client->arena->slot[slot]; }
 static inline unsigned char *dc_client_buffer(struct dc_client *client, unsigned slot) { return dc_arena_buffer(client->arena, slot); }
+
+/*
+ * Posts a write of `bytes` under `grant` (of the last write's answer): begin answers where the data go, or NULL: send a request instead. end publishes it; false: the grant was taken back
+ * before, the write does not count, send a request. Nothing between the two may wait.
+ */
+#define DC_POST_MAX 65536u
+void *dc_client_post_begin(struct dc_client *client, uint32_t grant, uint64_t handle, uint64_t offset, uint32_t bytes);
+bool dc_client_post_end(struct dc_client *client, uint32_t grant);
 
 /* Sends what the slot holds (operation and arguments set by the caller) and waits for the answer; returns slot->result. -EIO when the service is gone for good. */
 int64_t dc_client_call(struct dc_client *client, unsigned slot);

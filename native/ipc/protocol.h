@@ -36,7 +36,8 @@ enum dc_operation {
 	                        out: value[0] handle, value[1] 1: the kernel door knows this node, attr */
 	DC_OP_CLOSE,         /* handle */
 	DC_OP_READ,          /* handle, offset, length <= DC_BUFFER_SIZE; out: data in the buffer */
-	DC_OP_WRITE,         /* handle, offset, length, data in the buffer; mask = RWF_* of pwritev2(2); the handle's O_APPEND holds; out: value[0] offset behind the last byte written */
+	DC_OP_WRITE,         /* handle, offset, length, data in the buffer; mask = RWF_* of pwritev2(2); the handle's O_APPEND holds; out: value[0] offset behind the last byte written,
+	                        value[1] grant: the generation of the post ring under which more may be posted, 0: none */
 	DC_OP_FSYNC,         /* handle, mask 1: fdatasync */
 	DC_OP_STAT,          /* path; out: attr */
 	DC_OP_SETATTR,       /* path; in: mask DC_SET_*, attr.{mode,uid,gid,size,atime,mtime} */

@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DC_LAYOUT_VERSION 2u
+#define DC_LAYOUT_VERSION 3u
 #define DC_CACHE_LINE 64
 
 /* ---- queue ---------------------------------------------------------------------------------------------------------------- */
@@ -42,6 +42,7 @@
 #define DC_ITEM_SLOT(item) ((item) & 0x3fu)
 #define DC_CLIENTS_MAX 16384u
 #define DC_SLOTS_MAX 64u
+#define DC_SLOT_POSTS 63u /* no request: "look at my post ring" */
 
 struct dc_queue_slot {
 	alignas(DC_CACHE_LINE) _Atomic uint64_t word;
@@ -83,7 +84,10 @@ _Static_assert(sizeof(struct dc_queue) == 320 + 64 * DC_QUEUE_SLOTS, "queue layo
 #define DC_ARENA_SLOTS DC_SLOTS_MAX
 #define DC_BUFFER_SIZE (1u << 20)     /* one slot's buffer: the longest transfer of one request, bytes */
 #define DC_ARENA_DATA_OFFSET 65536u
-#define DC_ARENA_SIZE ((size_t)DC_ARENA_DATA_OFFSET + (size_t)DC_ARENA_SLOTS * DC_BUFFER_SIZE)
+#define DC_REQUEST_SLOTS (DC_ARENA_SLOTS - 1) /* the last is DC_SLOT_POSTS */
+#define DC_POST_OFFSET ((size_t)DC_ARENA_DATA_OFFSET + (size_t)DC_ARENA_SLOTS * DC_BUFFER_SIZE)
+#define DC_POST_BYTES (1u << 20) /* of records: what may be acknowledged and not yet written, per process */
+#define DC_ARENA_SIZE (DC_POST_OFFSET + sizeof(struct dc_post_ring))
 
 /*
  * The mailbox: how a process of a pool with `trust: process` says that a slot holds a request. Nobody but the process and the service can reach it, so whatever a hostile process writes here
@@ -112,6 +116,33 @@ _Static_assert(sizeof(struct dc_mailbox) == DC_CACHE_LINE, "mailbox layout");
 #define DC_ANSWER(sequence, state) (((uint32_t)(sequence) << 2) | (state))
 #define DC_ANSWER_STATE(word) ((word) & 3u)
 #define DC_ANSWER_SEQUENCE(word) ((word) >> 2)
+
+/*
+ * Posted writes: where an instance writes back, a client that holds a grant puts a write into this ring and is done; the service makes it later, and before anybody can see that it was not made
+ * yet (service/posts.c). Positions count bytes for ever; the place is the position modulo DC_POST_BYTES. A record never wraps.
+ *
+ * `generation` moves when the service takes all grants of this client back; then it makes what is there, and says so in `sealed`. Records of an earlier generation that it finds later are marked
+ * void and not made. So a client publishes its record (tail), then looks at the generation again: had it moved, the record counts only if the sealed ring's head is behind it and it is not void.
+ */
+#define DC_POST_ALIGN 32u
+enum { DC_POST_WRITE = 1, DC_POST_FILLER = 2, DC_POST_VOID = 3 };
+struct dc_post_record {
+	uint32_t length;     /* with this header and padding, a multiple of DC_POST_ALIGN */
+	uint32_t bytes;      /* of data, behind the header */
+	uint64_t handle;
+	uint64_t offset;
+	uint32_t generation;
+	_Atomic uint32_t kind;
+};
+struct dc_post_ring {
+	alignas(DC_CACHE_LINE) _Atomic uint64_t tail;          /* the client writes */
+	alignas(DC_CACHE_LINE) _Atomic uint64_t head;          /* from here on the service writes */
+	_Atomic uint32_t generation; /* 0: no posting */
+	_Atomic uint32_t sealed;     /* the last generation at whose begin everything before it was made */
+	alignas(4096) unsigned char data[DC_POST_BYTES];
+};
+_Static_assert(sizeof(struct dc_post_record) == DC_POST_ALIGN, "post layout");
+_Static_assert(sizeof(struct dc_post_ring) == DC_POST_BYTES + 4096, "post layout");
 
 /* Attributes on the wire: fixed layout, so that library and service may be of different builds. */
 struct dc_wire_attr {
@@ -181,6 +212,8 @@ _Static_assert(sizeof(struct dc_arena) <= DC_ARENA_DATA_OFFSET, "arena header fi
 static inline unsigned char *dc_arena_buffer(struct dc_arena *arena, unsigned slot) {
 	return (unsigned char *)arena + DC_ARENA_DATA_OFFSET + (size_t)slot * DC_BUFFER_SIZE;
 }
+
+static inline struct dc_post_ring *dc_arena_post(struct dc_arena *arena) { return (struct dc_post_ring *)((unsigned char *)arena + DC_POST_OFFSET); }
 
 /* ---- mounts --------------------------------------------------------------------------------------------------------------- */
 #define DC_MOUNTS_MAGIC UINT64_C(0x73746e756f6d6364) /* "dcmounts" */

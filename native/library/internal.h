@@ -131,6 +131,7 @@ struct dc_file {
 	_Atomic bool kernel;      /* its descriptors are the kernel door's own, no placeholders */
 	_Atomic bool shared;      /* other processes may have the description: the kernel's offset is the truth */
 	_Atomic bool forked;      /* shared by nothing but a fork of ours: see children.c */
+	_Atomic uint32_t grant;   /* writes may be posted under it (client.h), 0: not */
 	_Atomic bool append;      /* O_APPEND, as of the open or of F_SETFL; of a shared description the kernel knows better: dc_file_flags */
 	_Atomic uint8_t write_hint; /* F_SET_RW_HINT */
 	bool directory;
@@ -155,7 +156,7 @@ static inline struct dc_file *dc_file_get(int fd) {
 }
 struct dc_file *dc_file_new(void); /* one reference */
 void dc_file_reference(struct dc_file *file);
-void dc_file_put(struct dc_file *file);
+int dc_file_put(struct dc_file *file); /* the last one closes: 0, or -errno of a write that was posted */
 /* Makes `fd` name the file (whose reference it takes; NULL: none). What it named before is dropped. */
 void dc_table_set(int fd, struct dc_file *file);
 void dc_table_forget(int fd); /* the kernel gave out this number anew */

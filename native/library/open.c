@@ -152,8 +152,8 @@ int dc_close_fd(int fd) {
 		if (atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) {
 			struct dc_file *file = atomic_exchange_explicit(&dc_table[fd], NULL, memory_order_acq_rel);
 			long result = k_close(fd);
-			dc_file_put(file);
-			return (int)result;
+			int error = dc_file_put(file);
+			return result < 0 ? (int)result : error;
 		}
 	}
 	return DC_RESULT_KERNEL;

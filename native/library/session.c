@@ -187,7 +187,7 @@ static bool is_mine(struct dc_client *client, unsigned slot) {
 /* A call that was left between taking a slot and writing down which: what bears this thread's name and is not listed. Whether none is left. */
 static bool reap_unlisted(struct dc_client *client, unsigned listed) {
 	bool done = true;
-	for (unsigned slot = 0; slot < DC_ARENA_SLOTS; slot++) {
+	for (unsigned slot = 0; slot < DC_REQUEST_SLOTS; slot++) {
 		bool known = !is_mine(client, slot);
 		for (unsigned i = 0; i < listed && !known; i++) known = thread.call[i].client == client && thread.call[i].slot == slot;
 		if (!known && !dc_client_abandoned(client, slot)) done = false;

@@ -61,6 +61,7 @@ found:
 	atomic_store_explicit(&file->forked, false, memory_order_relaxed);
 	atomic_store_explicit(&file->append, false, memory_order_relaxed);
 	atomic_store_explicit(&file->write_hint, 0, memory_order_relaxed);
+	atomic_store_explicit(&file->grant, 0, memory_order_relaxed);
 	file->directory = false;
 	file->hint_length = 0;
 	atomic_store_explicit(&file->references, 1, memory_order_release);
@@ -71,21 +72,23 @@ void dc_file_reference(struct dc_file *file) {
 	atomic_fetch_add_explicit(&file->references, 1, memory_order_relaxed);
 }
 
-static void finish(struct dc_file *file) {
+static int finish(struct dc_file *file) {
+	int64_t result = 0;
 	if (file->handle) {
 		struct dc_call call;
 		dc_call_begin(&call, file->client, DC_OP_CLOSE, file->instance, file->handle);
-		dc_call_send(&call);
+		result = dc_call_send(&call);
 		dc_call_end(&call);
 		file->handle = 0;
 	}
 	uint64_t head = atomic_load_explicit(&free_list, memory_order_relaxed);
 	do file->next_free = (uint32_t)head;
 	while (!atomic_compare_exchange_weak_explicit(&free_list, &head, ((head >> 32) + 1) << 32 | (file->index + 1), memory_order_acq_rel, memory_order_relaxed));
+	return result == -ESTALE ? 0 : (int)result;
 }
 
-void dc_file_put(struct dc_file *file) {
-	if (file && atomic_fetch_sub_explicit(&file->references, 1, memory_order_acq_rel) == 1) finish(file);
+int dc_file_put(struct dc_file *file) {
+	return file && atomic_fetch_sub_explicit(&file->references, 1, memory_order_acq_rel) == 1 ? finish(file) : 0;
 }
 
 static bool reference_live(struct dc_file *file) {

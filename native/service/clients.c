@@ -1,4 +1,5 @@
 #include "clients.h"
+#include "posts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,6 +58,7 @@ static struct dc_client_record *take_record(void) {
 	client = calloc(1, sizeof *client);
 	if (client) {
 		pthread_mutex_init(&client->lock, NULL);
+		pthread_mutex_init(&client->posts.lock, NULL);
 		atomic_store(&client->users, GONE);
 	}
 	return client;
@@ -81,6 +83,7 @@ int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const struct 
 	client->cred = *cred;
 	client->handles = NULL;
 	for (unsigned i = 0; i < DC_SLOTS_MAX; i++) atomic_store(&client->done[i], 0);
+	dc_posts_begin(client);
 	read_command(client);
 	atomic_store(&client->torn_down, false);
 	atomic_fetch_and_explicit(&client->users, ~GONE, memory_order_acq_rel);
@@ -106,6 +109,7 @@ static void fold_uncarried(json_t *into, struct dc_arena *arena) {
 
 /* The last user has left a client that is gone. */
 static void tear_down(struct dc_client_record *client) {
+	dc_posts_end(client); /* what it was acknowledged is made */
 	while (client->handles) {
 		int error;
 		struct dc_handle *handle = dc_handle_get(client, dc_handle_number(client->handles), &error);
@@ -202,7 +206,8 @@ int64_t dc_request_execute(struct dc_request *request) {
 void dc_clients_serve(struct dc_worker *worker, uint32_t item) {
 	struct dc_client_record *client = dc_client_get(DC_ITEM_CLIENT(item), DC_ITEM_GENERATION(item));
 	if (!client) return;
-	if (!dc_client_serve_slot(worker, client, DC_ITEM_SLOT(item))) atomic_fetch_add_explicit(&worker->seat.spurious, 1, memory_order_relaxed);
+	if (DC_ITEM_SLOT(item) == DC_SLOT_POSTS) dc_posts_drain(client, worker);
+	else if (!dc_client_serve_slot(worker, client, DC_ITEM_SLOT(item))) atomic_fetch_add_explicit(&worker->seat.spurious, 1, memory_order_relaxed);
 	dc_client_put(client);
 }
 
@@ -237,6 +242,8 @@ json_t *dc_clients_json(void) {
 void dc_clients_drop_instance(struct dc_instance *instance) {
 	uint32_t next = 0;
 	for (struct dc_client_record *client; (client = dc_client_next(&next));) {
+		pthread_mutex_lock(&client->posts.lock); /* nobody makes a posted write meanwhile */
+		dc_posts_take_back_locked(client);
 		for (;;) {
 			pthread_mutex_lock(&client->lock);
 			struct dc_handle *found = client->handles;
@@ -249,6 +256,7 @@ void dc_clients_drop_instance(struct dc_instance *instance) {
 			dc_handle_close(handle);
 			dc_handle_put(handle);
 		}
+		pthread_mutex_unlock(&client->posts.lock);
 		dc_client_put(client);
 	}
 }

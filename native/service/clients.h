@@ -12,6 +12,16 @@
 
 struct dc_handle;
 
+/* A client's posted writes (posts.c); under the lock. */
+struct dc_posts {
+	pthread_mutex_t lock;
+	uint64_t head;
+	uint32_t generation;
+	bool listed;              /* the ticker looks at the ring */
+	unsigned idle_ticks;
+	struct dc_handle *granted;
+};
+
 struct dc_client_record {
 	/* Calls in progress, and the GONE bit: whoever takes it to zero with the bit set tears the client down. */
 	_Atomic uint64_t users;
@@ -25,6 +35,7 @@ struct dc_client_record {
 	_Atomic uint32_t done[DC_SLOTS_MAX]; /* sequence of the last request taken from each slot: a duplicate item is dropped */
 	pthread_mutex_t lock;                /* of `handles` */
 	struct dc_handle *handles;
+	struct dc_posts posts;
 	char command[64];
 };
 
@@ -41,8 +52,13 @@ struct dc_handle {
 	_Atomic(struct dc_node *) node; /* NULL: free */
 	struct dc_handle *next, *previous; /* of the client's list */
 	struct dc_handle *next_free;
+	struct dc_handle *granted_next;    /* posts.lock */
+	uint32_t grant;                    /* posts.lock; generation, 0: none */
+	_Atomic int post_error;            /* of a posted write, to be answered once: 0 or -errno */
 };
 
+struct dc_client_record *dc_client_get(uint32_t index, uint32_t generation); /* balanced by put; NULL: gone */
+void dc_client_put(struct dc_client_record *client);
 int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const struct dc_cred *cred, int arena_fd);
 /* Marks the client gone; `gone` of dc_clients_on_gone is called when nothing uses it any more (any thread). */
 void dc_clients_remove(uint32_t index, uint32_t generation);

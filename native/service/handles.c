@@ -83,6 +83,8 @@ static void take_place(struct dc_handle *handle, struct dc_client_record *client
 	handle->client = client;
 	handle->instance = instance;
 	handle->flags = flags;
+	handle->grant = 0;
+	atomic_store(&handle->post_error, 0);
 	pthread_mutex_lock(&client->lock);
 	handle->previous = NULL;
 	handle->next = client->handles;

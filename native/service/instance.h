@@ -31,6 +31,8 @@ struct dc_instance {
 	char mountpoint[1000];
 	struct dc_stack *stack;
 	struct dc_libservice *root;
+	struct dc_libservice front;        /* write-back: the root as both doors call it, which makes posted writes first (posts.c) */
+	struct dc_file_binding front_file;
 	struct dc_node *root_node; /* referenced */
 	struct dc_door *door;      /* NULL: no kernel door */
 	_Atomic uint32_t users;    /* calls in progress by workers */

@@ -19,6 +19,7 @@
 #include "handle_ledger.h"
 #include "host.h"
 #include "keeper.h"
+#include "posts.h"
 
 #define PLAN_MAX_BYTES (1 << 20)
 
@@ -200,6 +201,7 @@ static int build(struct dc_instance *instance, int plan_fd, struct dc_error *err
 	free(plan);
 	if (!instance->stack) return -(error->code ? error->code : EINVAL);
 	instance->root = dc_stack_root(instance->stack);
+	if (instance->root->traits & DC_TRAIT_WRITE_BACK) instance->root = dc_posts_wrap(instance);
 	struct dc_cred cred = {.uid = 0};
 	struct dc_context context = {.cred = &cred};
 	int result = DC_FILE_CALL(instance->root, root, &context, &instance->root_node);

@@ -2,6 +2,7 @@
  * operations.c - the back driver: executes a library's requests on an instance. What a client sent was copied once (clients.c); every field is checked here before use.
  */
 #include "operations.h"
+#include "posts.h"
 
 #include <errno.h>
 #include <string.h>
@@ -11,35 +12,36 @@
 struct operation {
 	int64_t (*execute)(struct dc_request *request);
 	enum dc_counted counted;
+	bool ordered; /* after what its sender has posted: it changes something, or promises durability */
 };
 
 static const struct operation operations[DC_OP_COUNT] = {
-	[DC_OP_OPEN] = {dc_op_open, DC_COUNTED_open},
-	[DC_OP_CLOSE] = {dc_op_close, DC_COUNTED_close},
+	[DC_OP_OPEN] = {dc_op_open, DC_COUNTED_open, true},
+	[DC_OP_CLOSE] = {dc_op_close, DC_COUNTED_close, true},
 	[DC_OP_READ] = {dc_op_read, DC_COUNTED_read},
-	[DC_OP_WRITE] = {dc_op_write, DC_COUNTED_write},
-	[DC_OP_FSYNC] = {dc_op_fsync, DC_COUNTED_fsync},
+	[DC_OP_WRITE] = {dc_op_write, DC_COUNTED_write, true},
+	[DC_OP_FSYNC] = {dc_op_fsync, DC_COUNTED_fsync, true},
 	[DC_OP_STAT] = {dc_op_stat, DC_COUNTED_getattr},
-	[DC_OP_SETATTR] = {dc_op_setattr, DC_COUNTED_setattr},
+	[DC_OP_SETATTR] = {dc_op_setattr, DC_COUNTED_setattr, true},
 	[DC_OP_ACCESS] = {dc_op_access, DC_COUNTED_access},
 	[DC_OP_READDIR] = {dc_op_readdir, DC_COUNTED_readdir},
-	[DC_OP_MKDIR] = {dc_op_mkdir, DC_COUNTED_mkdir},
-	[DC_OP_MKNOD] = {dc_op_mknod, DC_COUNTED_mknod},
-	[DC_OP_UNLINK] = {dc_op_unlink, DC_COUNTED_unlink},
-	[DC_OP_RMDIR] = {dc_op_rmdir, DC_COUNTED_rmdir},
-	[DC_OP_RENAME] = {dc_op_rename, DC_COUNTED_rename},
-	[DC_OP_LINK] = {dc_op_link, DC_COUNTED_link},
-	[DC_OP_SYMLINK] = {dc_op_symlink, DC_COUNTED_symlink},
+	[DC_OP_MKDIR] = {dc_op_mkdir, DC_COUNTED_mkdir, true},
+	[DC_OP_MKNOD] = {dc_op_mknod, DC_COUNTED_mknod, true},
+	[DC_OP_UNLINK] = {dc_op_unlink, DC_COUNTED_unlink, true},
+	[DC_OP_RMDIR] = {dc_op_rmdir, DC_COUNTED_rmdir, true},
+	[DC_OP_RENAME] = {dc_op_rename, DC_COUNTED_rename, true},
+	[DC_OP_LINK] = {dc_op_link, DC_COUNTED_link, true},
+	[DC_OP_SYMLINK] = {dc_op_symlink, DC_COUNTED_symlink, true},
 	[DC_OP_READLINK] = {dc_op_readlink, DC_COUNTED_readlink},
 	[DC_OP_GETXATTR] = {dc_op_getxattr, DC_COUNTED_getxattr},
-	[DC_OP_SETXATTR] = {dc_op_setxattr, DC_COUNTED_setxattr},
+	[DC_OP_SETXATTR] = {dc_op_setxattr, DC_COUNTED_setxattr, true},
 	[DC_OP_LISTXATTR] = {dc_op_listxattr, DC_COUNTED_listxattr},
-	[DC_OP_REMOVEXATTR] = {dc_op_removexattr, DC_COUNTED_removexattr},
+	[DC_OP_REMOVEXATTR] = {dc_op_removexattr, DC_COUNTED_removexattr, true},
 	[DC_OP_STATFS] = {dc_op_statfs, DC_COUNTED_statfs},
-	[DC_OP_FALLOCATE] = {dc_op_fallocate, DC_COUNTED_fallocate},
+	[DC_OP_FALLOCATE] = {dc_op_fallocate, DC_COUNTED_fallocate, true},
 	[DC_OP_SEEK] = {dc_op_seek, DC_COUNTED_seek},
-	[DC_OP_COPY] = {dc_op_copy, DC_COUNTED_copy},
-	[DC_OP_SYNC] = {dc_op_sync, DC_COUNTED_fsync},
+	[DC_OP_COPY] = {dc_op_copy, DC_COUNTED_copy, true},
+	[DC_OP_SYNC] = {dc_op_sync, DC_COUNTED_fsync, true},
 	[DC_OP_ADOPT] = {dc_op_adopt, DC_COUNTED_adopt},
 };
 
@@ -60,6 +62,7 @@ int64_t dc_operation_execute(struct dc_request *request) {
 	if (request->length > DC_BUFFER_SIZE && request->operation != DC_OP_FALLOCATE && request->operation != DC_OP_COPY) return -EINVAL;
 	const struct operation *operation = &operations[request->operation];
 	uint64_t start = dc_ticks();
+	if (operation->ordered) dc_posts_drain(request->client, request->context->worker);
 	int64_t result = operation->execute(request);
 	uint64_t ticks = dc_ticks() - start;
 	enum dc_counted counted = operation->counted;

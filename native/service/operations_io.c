@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "operations.h"
+#include "posts.h"
 
 /* A handle that may read or write data, and its node. */
 static struct dc_handle *data_handle(struct dc_request *request, uint64_t number, bool write, struct dc_node **node, int *error) {
@@ -48,6 +49,11 @@ int64_t dc_op_write(struct dc_request *request) {
 	if (request->mask & ~(uint32_t)(RWF_APPEND | RWF_SYNC | RWF_DSYNC | RWF_HIPRI | RWF_NOWAIT)) return -EOPNOTSUPP;
 	struct dc_handle *handle = data_handle(request, request->handle, true, &node, &error);
 	if (!handle) return error;
+	error = dc_posts_error(handle);
+	if (error) {
+		dc_handle_put(handle);
+		return error;
+	}
 	struct iovec iov = {.iov_base = request->buffer, .iov_len = request->length};
 	off_t offset = (off_t)request->offset;
 	uint32_t flags = write_flags(handle->flags, request->mask);
@@ -56,6 +62,7 @@ int64_t dc_op_write(struct dc_request *request) {
 	if (result >= 0) request->slot->value[0] = (uint64_t)offset + (uint64_t)result;
 	if (flags & DC_IO_APPEND) dc_once_end(request, result);
 	if (result > 0) dc_door_changed_data(request->instance->door, node, offset, result);
+	request->slot->value[1] = result > 0 && !request->mask ? dc_posts_grant(handle, node) : 0;
 	dc_handle_put(handle);
 	return result;
 }
@@ -66,6 +73,8 @@ int64_t dc_op_fsync(struct dc_request *request) {
 	int error = dc_base_get(request, request->handle, &base);
 	if (error) return error;
 	error = base.handle->flags & O_PATH ? -EBADF : DC_REQUEST_CALL(request, fsync, base.node, request->mask != 0);
+	int posted = dc_posts_error(base.handle);
+	if (!error) error = posted;
 	dc_base_put(&base);
 	return error;
 }

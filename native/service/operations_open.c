@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "operations.h"
+#include "posts.h"
 
 /* Flags that a handle keeps. */
 #define KEPT (O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC | O_DIRECT | O_PATH | O_NOATIME | O_DIRECTORY)
@@ -128,9 +129,10 @@ int64_t dc_op_close(struct dc_request *request) {
 	int error;
 	struct dc_handle *handle = dc_handle_get(request->client, request->handle, &error);
 	if (!handle) return error;
+	error = dc_posts_closed(handle);
 	dc_handle_close(handle);
 	dc_handle_put(handle);
-	return 0;
+	return error;
 }
 
 /* The kernel let the process have this descriptor, so its mode was checked then; that the process really holds it is trusted within a pool (trust: pool). */

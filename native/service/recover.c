@@ -17,6 +17,7 @@
 
 #include "host.h"
 #include "operations.h"
+#include "posts.h"
 
 #define DOUBTS_LOGGED 100u
 
@@ -168,7 +169,8 @@ static void recover_slot(struct dc_client_record *client, unsigned index) {
 void dc_clients_recover(void) {
 	uint32_t next = 0;
 	for (struct dc_client_record *client; (client = dc_client_next(&next));) {
-		for (unsigned slot = 0; slot < DC_ARENA_SLOTS; slot++) recover_slot(client, slot);
+		dc_posts_take_back(client); /* before anything that it asked for later */
+		for (unsigned slot = 0; slot < DC_REQUEST_SLOTS; slot++) recover_slot(client, slot);
 		dc_client_put(client);
 	}
 	dc_log(LOG_NOTICE, "requests under way at the restart: %u served, %u repeated, %u answered with what had happened, %u in doubt", tally.served, tally.repeated, tally.answered,

@@ -136,6 +136,8 @@ static int node_create(const struct dc_host *host, struct dc_stack_node *node, s
 	node->object.host = host;
 	dc_stack_bind(node);
 	error->message[0] = '\0';
+	if (node->object.type->flags & DC_TYPE_FILTER)
+		node->object.traits = node->object.child[0][0]->traits;
 	result = node->object.type->create(&node->object, &options, error);
 	if (!result)
 		node->created = true;

@@ -14,9 +14,9 @@ export const cache: Libservice = {
     {
       name: 'mode',
       type: 'enum',
-      values: ['write-through'],
+      values: ['write-back', 'write-through'],
       default: 'write-through',
-      help: 'When a write reaches the child: before it is acknowledged.',
+      help: 'When a write reaches the child: before it is acknowledged, or soon after (whoever looks at the file, or calls fsync, sees no difference).',
     },
     {
       name: 'size',

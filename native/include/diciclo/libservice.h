@@ -24,7 +24,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#define DC_INTERFACE_VERSION 1u
+#define DC_INTERFACE_VERSION 2u
 #define DC_NAME_MAX 255u
 #define DC_PATH_MAX 4096u
 #define DC_ROLE_MAX 4u
@@ -85,7 +85,9 @@ struct dc_node {
 		_Atomic uint64_t kernel_lookups;  /* references the kernel holds */
 		_Atomic uint32_t kernel_cached;   /* bit 0 attributes, bit 1 pages, bit 2 entries below (directory) */
 		_Atomic uint32_t opens;           /* open descriptions through the library */
-		uint64_t reserved[4];
+		_Atomic uint32_t posters;         /* open descriptions whose clients may post writes to this node (service/posts.c) */
+		uint32_t reserved0;
+		uint64_t reserved[3];
 	} core;
 };
 enum { DC_NODE_UNLINKED = 1u << 0 };
@@ -199,6 +201,9 @@ struct dc_child {
 struct dc_type;
 struct dc_file_binding; /* per operation: function and the object to pass; filled by the framework */
 
+/* Writes may be acknowledged before they reach this libservice, as long as nobody can see that. fsync must make them durable. */
+enum { DC_TRAIT_WRITE_BACK = 1u << 0 };
+
 struct dc_libservice {
 	const struct dc_type *type;
 	char id[128];                          /* the plan's id, for messages */
@@ -207,6 +212,7 @@ struct dc_libservice {
 	struct dc_libservice **child[DC_ROLE_MAX];
 	const struct dc_host *host;            /* what the service offers (dc_host) */
 	void *state;                           /* the libservice's own */
+	uint32_t traits;                       /* DC_TRAIT_*: set by `create`; a filter has those of its child besides */
 };
 
 /* Calls to a child (or the top of a stack) of kind file: dc_file_read(child, context, node, ...). One indirect call each. */

@@ -149,6 +149,8 @@ static int cache_start(struct dc_libservice *self, const struct dc_options *opti
 	cache->child = self->child[0][0];
 	cache->size = (uint64_t)dc_option_number(options, "size");
 	cache->ttl = (uint64_t)ttl * 1000000;
+	if (!strcmp(dc_option_string(options, "mode"), "write-back"))
+		self->traits |= DC_TRAIT_WRITE_BACK;
 	self->state = cache;
 	result = cache_pool_start(cache, error);
 	if (!result) {
@@ -210,7 +212,7 @@ static void cache_stat_reset(struct dc_libservice *self)
 			atomic_store_explicit(&(&cache->counters[shard].hits)[i], 0, memory_order_relaxed);
 }
 
-static const char *const cache_modes[] = {"write-through", NULL};
+static const char *const cache_modes[] = {"write-back", "write-through", NULL};
 static const struct dc_option cache_options[] = {
 	{.name = "mode", .type = DC_OPTION_ENUM, .values = cache_modes},
 	{.name = "size", .type = DC_OPTION_SIZE, .minimum = 1 << 20, .maximum = (int64_t)1 << 42},

@@ -25,7 +25,7 @@ class Pool:
                             '--trust', os.environ.get('TRUST', 'pool')], stdin=subprocess.DEVNULL, check=True)
             plan = {'version': 1, 'instance': 'data', 'root': 'data.0', 'nodes': [
                 {'id': 'data.1', 'type': 'local', 'kind': 'file', 'options': {'path': self.back, 'readOnly': False}, 'children': {}},
-                {'id': 'data.0', 'type': 'cache', 'kind': 'file', 'options': {'size': 32 << 20, 'mode': 'write-through', 'ttl': 1000}, 'children': {'below': ['data.1']}}]}
+                {'id': 'data.0', 'type': 'cache', 'kind': 'file', 'options': {'size': 32 << 20, 'mode': os.environ.get('MODE', 'write-through'), 'ttl': 1000}, 'children': {'below': ['data.1']}}]}
             self.control('control.sock', {'op': 'mount', 'instance': 'data', 'mountpoint': self.mount, 'plan': plan, 'door': {'cache': 'auto'}, 'makeDirectory': True})
         except BaseException:
             self.__exit__()

@@ -181,7 +181,7 @@ static void test_contention(struct dc_client *clients, unsigned count, unsigned 
 static void lie(struct dc_client *client, unsigned rounds) {
 	unsigned seed = 7;
 	for (unsigned round = 0; round < rounds; round++) {
-		unsigned index = (unsigned)rand_r(&seed) % DC_ARENA_SLOTS;
+		unsigned index = (unsigned)rand_r(&seed) % DC_REQUEST_SLOTS;
 		struct dc_slot *slot = dc_client_slot(client, index);
 		for (unsigned word = 0; word < 44; word++)
 			if (rand_r(&seed) % 3 == 0) ((uint32_t *)&slot->operation)[word] = (uint32_t)rand_r(&seed) * (uint32_t)rand_r(&seed) >> rand_r(&seed) % 32;
