@@ -184,7 +184,7 @@ describe('stacks', () => {
     ['[cache: {size: 64MB}, local: {path: /x}]', 'must be a size'],
     ['[cache: {size: 1000}, local: {path: /x}]', '`cache.size` must be at least 1048576 bytes'],
     ['[cache: {ttl: 1000}, local: {path: /x}]', 'must be a duration with its unit'],
-    ['[cache: {mode: write-back}, local: {path: /x}]', 'must be one of: write-through'],
+    ['[cache: {mode: write-around}, local: {path: /x}]', 'must be one of: write-back, write-through'],
     ['[local: {path: x}]', 'must be an absolute path, and "x" is relative'],
     ['[local: {path: /a/../b}]', 'must not hold "." or ".."'],
     ['[local: {path: /a//b}]', 'must be written without "//"'],

@@ -11,7 +11,8 @@
  *             price of asking for everything): when the child's mtime, ctime or size are not what they were, the file's pages are dropped. Only a change behind our
  *             back that falls between two looks at a file which this instance writes too, and leaves its size alone, may go unnoticed.
  * Crash       Nothing is kept that the child has not got. fsync returns when the child's has; if it failed, the error is answered and the file's pages are dropped.
- * Lacks       Write-back; access times of cached reads (the child does not see them).
+ * Write-back  The service acknowledges writes of libraries before they are made here (DC_TRAIT_WRITE_BACK, service/posts.h); what arrives here is written through in either mode.
+ * Lacks       Access times of cached reads (the child does not see them).
  */
 #include "cache.h"
 

@@ -142,11 +142,13 @@ static ssize_t write_next(struct writing *writing, size_t left, size_t *asked)
 	bool append = writing->flags & DC_IO_APPEND;
 	ssize_t put = -ENOBUFS;
 
-	if (!append && writing->offset % CACHE_PAGE == 0 && left % CACHE_PAGE == 0)
+	if (!append && writing->offset % CACHE_PAGE == 0 && (left % CACHE_PAGE == 0 || left > 4 * CACHE_PAGE))
 		put = write_pages(writing, (uint32_t)MIN(left / CACHE_PAGE, limit), asked);
 	if (put != -ENOBUFS)
 		return put;
 	*asked = append ? left : MIN(left, CHUNK_BYTES);
+	if (!append && left > 4 * CACHE_PAGE && writing->offset % CACHE_PAGE)
+		*asked = CACHE_PAGE - writing->offset % CACHE_PAGE; /* up to where whole pages begin */
 	return write_copied(writing, *asked);
 }
 

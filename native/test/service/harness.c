@@ -204,6 +204,7 @@ int64_t harness_call(struct dc_client *client, struct call *call) {
 	if (call->data) memcpy(buffer + first + second, call->data, call->length);
 	int64_t result = dc_client_call(client, index);
 	call->value0 = slot->value[0];
+	call->value1 = slot->value[1];
 	call->attr = slot->attr;
 	if (call->out && result > 0) memcpy(call->out, buffer, (size_t)result);
 	dc_client_release(client, index);

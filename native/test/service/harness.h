@@ -40,7 +40,7 @@ struct call {
 	const char *path, *path2;
 	const void *data;       /* to the buffer, `length` bytes */
 	/* answers */
-	uint64_t value0;
+	uint64_t value0, value1;
 	struct dc_wire_attr attr;
 	void *out;              /* from the buffer, result bytes */
 };
