@@ -220,16 +220,22 @@ static void test_nonsense(struct dc_client *honest, struct dc_client *liar) {
 	EXPECT(0, close_handle(liar, handle));
 }
 
-/* Posted, not made, and the service dies: a description of before is of no use, and its sender is told. */
+/* Posted, perhaps not made, and the service dies: its successor makes it before it answers anybody. */
 static void test_restart(struct harness *harness, struct dc_client *client) {
 	uint64_t handle;
 	uint32_t grant = granted(client, "restart", &handle);
 	struct call sync_call = {.operation = DC_OP_FSYNC, .handle = handle};
 	EXPECT(true, post(client, grant, handle, 0, "synced", 6));
 	EXPECT(0, harness_call(client, &sync_call));
+	EXPECT(true, post(client, grant, handle, 6, " and more", 9));
 	harness_restart(harness);
-	EXPECT(false, post(client, grant, handle, 0, "lost", 4));
-	check(on_host(harness, "restart", "synced"), "what was fsynced is there", 0);
+	EXPECT(0, simple(client, DC_OP_STAT, "restart", 0));
+	check(on_host(harness, "restart", "synced and more"), "what was acknowledged is there", 0);
+	EXPECT(false, post(client, grant, handle, 0, "late", 4));
+	EXPECT(4, write_at(client, handle, 0, "sent"));
+	struct call cut = {.operation = DC_OP_SETATTR, .path = "restart", .mask = 1u << 3};
+	EXPECT(0, harness_call(client, &cut));
+	EXPECT(0, close_handle(client, handle));
 	grant = granted(client, "restart", &handle);
 	EXPECT(true, post(client, grant, handle, 0, "Synced", 6));
 	EXPECT(0, close_handle(client, handle));
