@@ -58,7 +58,7 @@ os.kill(os.getpid(), signal.SIGKILL)`;
 }, 60_000);
 
 test('the service writes neighbours by one call, and counts each', async () => {
-  await pool.engine.resetStats.(pool.pool);
+  await pool.engine.resetStats(pool.pool);
   const before = (await operations(pool)).write?.library ?? 0;
   await pool.sh(
     'library',
