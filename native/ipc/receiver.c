@@ -196,5 +196,10 @@ void dc_receiver_overhear(struct dc_receiver *receiver, unsigned group, _Atomic 
 	pass_on(receiver);
 	list[count] = (struct dc_futex_expectation){wake, seen};
 	dc_futex_wait_any(list, count + 1, SLEEP_NS);
-	pass_on(receiver);
+}
+
+void dc_answer(struct dc_slot *slot, uint32_t sequence, int64_t result) {
+	slot->result = result;
+	uint32_t before = atomic_exchange_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_DONE), memory_order_acq_rel);
+	if (DC_ANSWER_STATE(before) == DC_ANSWER_WAITING) dc_futex_wake(&slot->answer, 1);
 }

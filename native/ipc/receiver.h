@@ -65,16 +65,12 @@ bool dc_receiver_empty(struct dc_receiver *receiver);
 uint64_t dc_receiver_depth(struct dc_receiver *receiver);
 
 /*
- * Listens to the group's clients (from 1; the workers listen to group 0) until one rings, or `wake` is no longer `seen`, and passes the ring on. For threads of their own, one per further
- * DC_LISTEN_MAX clients.
+ * Passes on what the group's clients have rung for (from 1; the workers listen to group 0), then listens until one rings again or `wake` is no longer `seen`. To be called for ever, by a thread
+ * of its own for each further DC_LISTEN_MAX clients.
  */
 void dc_receiver_overhear(struct dc_receiver *receiver, unsigned group, _Atomic uint32_t *wake, uint32_t seen);
 
 /* The answer to a request: stands in the slot, then the word is swapped, and the sender woken if it sleeps. */
-static inline void dc_answer(struct dc_slot *slot, uint32_t sequence, int64_t result) {
-	slot->result = result;
-	uint32_t before = atomic_exchange_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_DONE), memory_order_acq_rel);
-	if (DC_ANSWER_STATE(before) == DC_ANSWER_WAITING) dc_futex_wake(&slot->answer, 1);
-}
+void dc_answer(struct dc_slot *slot, uint32_t sequence, int64_t result);
 
 #endif

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Seeded bugs: a copy of a shipped source with one mistake, which the simulated machine must find in a scenario. The text to replace must be there exactly once, so that a change of the source shows.
+
+usage: mutate.py NAME SOURCE OUTPUT | mutate.py --list     (NAME FILE SCENARIO per line, by tabs)
+"""
+import sys
+
+PUBLISH = 'if (atomic_compare_exchange_weak_explicit(word, &seen, DC_WORD(lap, DC_WORD_OCCUPIED, item), memory_order_seq_cst, memory_order_acquire)) return 0;'
+INVALIDATE = '''if (atomic_compare_exchange_strong_explicit(word, &seen, DC_WORD(lap + 1, DC_WORD_FREE, 0), memory_order_acq_rel, memory_order_acquire)) {
+					atomic_fetch_add'''
+LOOK_AGAIN = 'if (!dc_receiver_empty(receiver) || atomic_load(&receiver->stopping)) return;'
+ARM = 'if (atomic_load_explicit(&box->ear, memory_order_seq_cst) != DC_EAR_ARMED) atomic_exchange_explicit(&box->ear, DC_EAR_ARMED, memory_order_seq_cst);'
+
+MUTATIONS = {
+    # the queue
+    'publish-by-store': ('queue: one worker', 'queue.c', PUBLISH, 'atomic_store_explicit(word, DC_WORD(lap, DC_WORD_OCCUPIED, item), memory_order_seq_cst);\n\t\treturn 0;'),
+    'publish-not-ordered': ('queue: one sender', 'queue.c', PUBLISH, 'atomic_store_explicit(word, DC_WORD(lap, DC_WORD_OCCUPIED, item), memory_order_release); /* no fence before the look for sleepers */\n\t\treturn 0;'),
+    'wake-when-it-was-empty': ('queue: on one CPU', 'queue.c', '\t\tif (state == 0) break;\n\t}\n\tdc_board_wake(&queue->board, queue->running_target);',
+        '\t\tif (state == 0) {\n\t\t\tif (DC_WORD_STATE(atomic_load(&queue->slot[(ticket - 1) & (DC_QUEUE_SLOTS - 1)].word)) == DC_WORD_FREE) dc_board_wake(&queue->board, queue->running_target);\n\t\t\tbreak;\n\t\t}\n\t}'),
+    'no-invalidation': ('queue: sender dies', 'queue.c', 'else if (now > deadline) {', 'else if (now > deadline && lap == UINT32_MAX) {'),
+    'invalidate-by-store': ('queue: on one CPU', 'queue.c', INVALIDATE, '''atomic_store_explicit(word, DC_WORD(lap + 1, DC_WORD_FREE, 0), memory_order_seq_cst);
+				{
+					atomic_fetch_add'''),
+    'item-read-after-free': ('queue: one worker', 'queue.c', '*item = DC_WORD_ITEM(seen);', '*item = DC_WORD_ITEM(atomic_load_explicit(word, memory_order_acquire));'),
+    'lap-not-compared': ('queue: two workers', 'queue.c', 'if (ahead < 0) return -1;', ''),
+    'lap-ahead-not-seen': ('queue: one worker', 'queue.c', 'if (ahead > 0) return 1;', 'if (ahead > 1) return 1;\n\t\tif (ahead == 1) lap++;'),
+    'ticket-by-store': ('queue: sender dies', 'queue.c', 'uint64_t ticket = atomic_fetch_add_explicit(&queue->tail, 1, memory_order_seq_cst);',
+        'uint64_t ticket = atomic_load_explicit(&queue->tail, memory_order_seq_cst);\n\t\tatomic_store_explicit(&queue->tail, ticket + 1, memory_order_seq_cst);'),
+    # waiting
+    'sleep-without-looking': ('queue: one sender', 'receiver.c', LOOK_AGAIN, 'if (atomic_load(&receiver->stopping)) return;'),
+    'sleep-seen-too-late': ('queue: on one CPU', 'receiver.c', '\tset_state(seat, DC_WORKER_SLEEP);\n', '\tseen = atomic_load_explicit(word, memory_order_seq_cst);\n\tset_state(seat, DC_WORKER_SLEEP);\n'),
+    'sleep-announced-not-ordered': ('queue: one sender', 'receiver.c', '''	move(receiver, from, SLEEPING);
+	bool first = !(atomic_fetch_or_explicit(&board->workers, DC_WORKERS_FIRST_SLEEPS, memory_order_seq_cst) & DC_WORKERS_FIRST_SLEEPS);''',
+        '''	bool first = true;
+	atomic_store_explicit(&board->workers, (atomic_load_explicit(&board->workers, memory_order_relaxed) - from + SLEEPING) | DC_WORKERS_FIRST_SLEEPS, memory_order_release);'''),
+    'blocks-without-a-word': ('queue: blocked worker', 'receiver.c', '\t\tdc_board_wake(receiver->board, receiver->running_target);\n\telse\n\t\tpass_on(receiver);', '\t\tdc_board_wake(receiver->board, receiver->running_target);'),
+    'answer-by-store': ('queue: one sender', 'receiver.c', 'uint32_t before = atomic_exchange_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_DONE), memory_order_acq_rel);',
+        'uint32_t before = atomic_load_explicit(&slot->answer, memory_order_seq_cst);\n\tatomic_store_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_DONE), memory_order_seq_cst);'),
+    'await-by-store': ('queue: one sender', 'client.c', 'if (!atomic_compare_exchange_strong_explicit(&slot->answer, &answer, waiting, memory_order_acq_rel, memory_order_acquire)) return;',
+        'atomic_store_explicit(&slot->answer, waiting, memory_order_seq_cst);'),
+    # mailboxes
+    'arm-not-ordered': ('mailboxes: one sender', 'mailbox.c', ARM, 'atomic_store_explicit(&box->ear, DC_EAR_ARMED, memory_order_release);'),
+    'ring-not-ordered': ('mailboxes: one sender', 'mailbox.c', 'atomic_fetch_or_explicit(&mailbox->bells, UINT64_C(1) << slot, memory_order_seq_cst);',
+        'atomic_store_explicit(&mailbox->bells, atomic_load_explicit(&mailbox->bells, memory_order_relaxed) | UINT64_C(1) << slot, memory_order_release);'),
+    'ring-when-it-was-quiet': ('mailboxes: a thread leaves', 'mailbox.c', 'atomic_fetch_or_explicit(&mailbox->bells, UINT64_C(1) << slot, memory_order_seq_cst);',
+        'if (atomic_fetch_or_explicit(&mailbox->bells, UINT64_C(1) << slot, memory_order_seq_cst)) return;'),
+    'ear-not-marked': ('mailboxes: one sender', 'mailbox.c', 'atomic_exchange_explicit(&mailbox->ear, DC_EAR_RUNG, memory_order_seq_cst);', ''),
+    'bell-taken-by-store': ('mailboxes: two workers', 'mailbox.c', 'if (!(atomic_fetch_and_explicit(&box->bells, ~bit, memory_order_acq_rel) & bit)) return false;',
+        'atomic_store_explicit(&box->bells, bells & ~bit, memory_order_seq_cst);'),
+    'no-listener-while-blocked': ('mailboxes: blocked worker, late', 'receiver.c', 'if (receiver->transport == DC_BY_MAILBOXES && !attended(atomic_load_explicit(&receiver->board->workers, memory_order_seq_cst)))',
+        'if (receiver->transport == DC_BY_MAILBOXES && !attended(atomic_load_explicit(&receiver->board->workers, memory_order_seq_cst)) && !dc_receiver_empty(receiver))'),
+    'reserve-does-not-look': ('mailboxes: blocked worker, late', 'receiver.c', 'if (receiver->transport == DC_BY_MAILBOXES && !first && !attended(atomic_load_explicit(&board->workers, memory_order_seq_cst))) return;', ''),
+    'overheard-not-told': ('mailboxes: more than', 'receiver.c', '\tpass_on(receiver);\n\tlist[count] = (struct', '\tlist[count] = (struct'),
+}
+
+
+def main():
+    if sys.argv[1] == '--list':
+        for name, (scenario, file, _, _) in MUTATIONS.items():
+            print(name, file, scenario, sep='\t')
+        return
+    name, source, output = sys.argv[1:4]
+    _, file, old, new = MUTATIONS[name]
+    with open(source) as stream:
+        text = stream.read()
+    if not source.endswith(file) or text.count(old) != 1:
+        sys.exit(f'{name}: the text to change is {text.count(old)} times in {source}')
+    with open(output, 'w') as stream:
+        stream.write(text.replace(old, new))
+
+
+main()

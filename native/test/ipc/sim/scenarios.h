@@ -1,0 +1,27 @@
+#ifndef DICICLO_SIM_SCENARIOS_H
+#define DICICLO_SIM_SCENARIOS_H
+
+#include <stddef.h>
+
+#include "machine.h"
+
+struct sim_scenario {
+	const char *name;
+	bool mailboxes;        /* else the queue, of 1 << DC_QUEUE_SHIFT slots */
+	unsigned workers, clients, requests;
+	unsigned running_target;
+	unsigned more_threads; /* of client 0 */
+	enum sim_stop stop;    /* of client 1 */
+	bool hostile;          /* client 1 */
+	bool blocks;           /* the first request of client 0 is answered only when another has been */
+	bool late;             /* clients begin when all workers sleep; client 1, with `blocks`, when a worker has blocked */
+	bool leaves;           /* the further threads of client 0 may stop for ever in the middle of a call, as by longjmp */
+	bool attaches;         /* client 1 comes while the workers are at it */
+	bool together;         /* all on one CPU: nobody spins */
+	bool punctual;         /* in exhaustive runs, where nobody is kept from running: how long requests take is checked */
+};
+
+const char *sim_scenario_run(const struct sim_scenario *scenario, const struct sim_plan *plan);
+uint64_t sim_scenario_longest_ns(void);
+
+#endif
