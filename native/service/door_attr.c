@@ -34,16 +34,44 @@ void door_getattr(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *info
 	reply_attr(req, &attr, door->timeout);
 }
 
-/* Writing, truncating or giving away a file takes its set-id bits, as the kernel does for its own filesystems. */
-int door_kill_privileges(struct dc_door *door, struct dc_context *context, struct dc_node *node) {
+/*
+ * As root: who may is the kernel's affair, and it goes by groups and capabilities that are not known here. A stack would refuse, for instance, what the kernel asks for on behalf of whom it has
+ * let write: that security.capability go; or take the set-group-id bit from who may set it by a supplementary group.
+ */
+static struct dc_context *root_context(fuse_req_t req, struct door_call *call) {
+	struct dc_context *context = door_context(req, call);
+	call->cred.uid = 0;
+	call->cred.gid = 0;
+	return context;
+}
+
+static bool caller_in_group(fuse_req_t req, gid_t gid) {
+	gid_t groups[256];
+	if (fuse_req_ctx(req)->gid == gid) return true;
+	int count = fuse_req_getgroups(req, (int)(sizeof groups / sizeof *groups), groups); /* from /proc; more than fit are not looked at */
+	for (int i = 0; i < count && i < (int)(sizeof groups / sizeof *groups); i++)
+		if (groups[i] == gid) return true;
+	return false;
+}
+
+/*
+ * Writing, truncating or giving away a file takes its set-id bits, as the kernel does for its own filesystems: without group execution the set-group-id bit goes only if the caller is not of
+ * the group. `privileged`: that does not matter to the caller. (Capabilities, security.capability, are taken by the kernel, or by the filesystem beneath.)
+ */
+int door_kill_privileges(fuse_req_t req, struct dc_node *node, bool privileged) {
+	struct dc_door *door = door_of(req);
+	struct door_call call;
 	struct dc_attr attr;
 	if (!S_ISREG(node->type)) return 0;
+	struct dc_context *context = root_context(req, &call);
 	int result = DOOR_CALL(door, getattr, context, node, &attr);
 	if (result) return result;
-	mode_t kill = (attr.st.st_mode & S_ISUID) | ((attr.st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) ? S_ISGID : 0);
+	mode_t kill = attr.st.st_mode & S_ISUID;
+	if ((attr.st.st_mode & S_ISGID) && ((attr.st.st_mode & S_IXGRP) || !(privileged || caller_in_group(req, attr.st.st_gid)))) kill |= S_ISGID;
 	if (!kill) return 0;
 	struct dc_attr set = {.st.st_mode = attr.st.st_mode & 07777 & ~kill};
-	return DOOR_CALL(door, setattr, context, node, &set, DC_SET_MODE, &attr);
+	result = DOOR_CALL(door, setattr, context, node, &set, DC_SET_MODE, &attr);
+	return result ? result : 1;
 }
 
 static uint32_t set_mask(int to_set) {
@@ -68,11 +96,14 @@ void door_setattr(fuse_req_t req, fuse_ino_t number, struct stat *attr, int to_s
 	uint32_t mask = set_mask(to_set);
 	if (mask & DC_SET_SIZE) door_current.counted = DC_COUNTED_truncate;
 	struct door_call call;
-	struct dc_context *context = door_context(req, &call);
+	struct dc_context *context = root_context(req, &call);
 	struct dc_attr set = {.st = *attr}, out;
 	int result = mask ? DOOR_CALL(door, setattr, context, node, &set, mask, &out) : 0;
-	bool kill = (to_set & FUSE_SET_ATTR_KILL_SUID) || (mask & (DC_SET_UID | DC_SET_GID));
-	if (!result && kill && !(mask & DC_SET_MODE)) result = door_kill_privileges(door, context, node);
+	bool owner = mask & (DC_SET_UID | DC_SET_GID), kill = owner || (to_set & FUSE_SET_ATTR_KILL_SUID); /* of a change of owner the kernel does not say whose it is */
+	if (!result && kill && !(mask & DC_SET_MODE)) {
+		result = door_kill_privileges(req, node, owner && fuse_req_ctx(req)->uid == 0);
+		if (result > 0) result = 0;
+	}
 	if (!result && (kill || !mask)) result = DOOR_CALL(door, getattr, context, node, &out);
 	door_size_lowered(entry, 0);
 	if (result) door_reply(req, result);
@@ -116,7 +147,7 @@ void door_getxattr(fuse_req_t req, fuse_ino_t number, const char *name, size_t s
 	struct dc_node *node = door_node(req, number, NULL);
 	if (!node) return;
 	struct door_call call;
-	ssize_t length = DOOR_CALL(door_of(req), getxattr, door_context(req, &call), node, name, size ? door_current.scratch : NULL, size < XATTR_VALUE_MAX ? size : XATTR_VALUE_MAX);
+	ssize_t length = DOOR_CALL(door_of(req), getxattr, root_context(req, &call), node, name, size ? door_current.scratch : NULL, size < XATTR_VALUE_MAX ? size : XATTR_VALUE_MAX);
 	/* A permission check must not fail because a stack has no ACLs. */
 	if ((length == -EOPNOTSUPP || length == -ENOSYS) && is_acl(name)) length = -ENODATA;
 	reply_value(req, length, size);
@@ -127,7 +158,7 @@ void door_setxattr(fuse_req_t req, fuse_ino_t number, const char *name, const ch
 	struct dc_node *node = door_node(req, number, NULL);
 	if (!node) return;
 	struct door_call call;
-	int result = DOOR_CALL(door_of(req), setxattr, door_context(req, &call), node, name, value, size, flags);
+	int result = DOOR_CALL(door_of(req), setxattr, root_context(req, &call), node, name, value, size, flags);
 	door_reply(req, result == -ENOSYS && is_acl(name) ? -EOPNOTSUPP : result);
 }
 
@@ -135,7 +166,7 @@ void door_listxattr(fuse_req_t req, fuse_ino_t number, size_t size) {
 	struct dc_node *node = door_node(req, number, NULL);
 	if (!node) return;
 	struct door_call call;
-	reply_value(req, DOOR_CALL(door_of(req), listxattr, door_context(req, &call), node, size ? (char *)door_current.scratch : NULL, size < XATTR_VALUE_MAX ? size : XATTR_VALUE_MAX), size);
+	reply_value(req, DOOR_CALL(door_of(req), listxattr, root_context(req, &call), node, size ? (char *)door_current.scratch : NULL, size < XATTR_VALUE_MAX ? size : XATTR_VALUE_MAX), size);
 }
 
 void door_removexattr(fuse_req_t req, fuse_ino_t number, const char *name) {
@@ -143,6 +174,6 @@ void door_removexattr(fuse_req_t req, fuse_ino_t number, const char *name) {
 	struct dc_node *node = door_node(req, number, NULL);
 	if (!node) return;
 	struct door_call call;
-	int result = DOOR_CALL(door_of(req), removexattr, door_context(req, &call), node, name);
+	int result = DOOR_CALL(door_of(req), removexattr, root_context(req, &call), node, name);
 	door_reply(req, result == -ENOSYS && is_acl(name) ? -EOPNOTSUPP : result);
 }

@@ -71,6 +71,11 @@ static bool write_kills(void) {
 	return in.write_flags & FUSE_WRITE_KILL_SUIDGID;
 }
 
+/* Before the answer: the caller's next stat shows it. The kernel drops attributes without a lock, so it needs nobody to serve meanwhile. */
+static void kill_privileges(fuse_req_t req, fuse_ino_t number, struct dc_node *node) {
+	if (door_kill_privileges(req, node, false) > 0) door_notify_inode(door_of(req), number, -1, 0);
+}
+
 void door_write(fuse_req_t req, fuse_ino_t number, const char *data, size_t size, off_t offset, struct fuse_file_info *info) {
 	struct dc_door *door = door_of(req);
 	bool append = (info->flags & O_APPEND) && !info->writepage; /* mapped pages go where they are */
@@ -80,7 +85,7 @@ void door_write(fuse_req_t req, fuse_ino_t number, const char *data, size_t size
 	if (!node) return;
 	struct door_call call;
 	struct dc_context *context = door_context(req, &call);
-	if (write_kills()) door_kill_privileges(door, context, node);
+	if (write_kills()) kill_privileges(req, number, node);
 	struct iovec iov = {(void *)(uintptr_t)data, size};
 	off_t where = offset;
 	door_cached_set(node, DOOR_PAGES);
@@ -121,6 +126,7 @@ void door_fallocate(fuse_req_t req, fuse_ino_t number, int mode, off_t offset, o
 	if (!node) return;
 	struct door_call call;
 	int result = DOOR_CALL(door_of(req), fallocate, door_context(req, &call), node, mode, offset, length);
+	if (!result && fuse_req_ctx(req)->uid != 0) kill_privileges(req, number, node); /* here, and below, the kernel does not say who may keep them */
 	door_reply(req, result == -ENOSYS ? -EOPNOTSUPP : result);
 }
 
@@ -155,6 +161,7 @@ void door_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, st
 		door_reply(req, (int)result); /* ENOSYS, EXDEV, EOPNOTSUPP: the kernel copies by itself */
 		return;
 	}
+	if (fuse_req_ctx(req)->uid != 0) kill_privileges(req, to, target);
 	door_current.result = result;
 	fuse_reply_write(req, (size_t)result);
 }

@@ -183,7 +183,8 @@ void door_reply_entry(fuse_req_t req, uint64_t parent, struct dc_node *node, dou
 void door_fill_attr(struct fuse_attr *out, const struct stat *st);
 void door_fill_entry(struct fuse_entry_out *out, uint64_t number, const struct stat *st, double entry_timeout, double attr_timeout);
 void door_open_out(const struct dc_door *door, struct fuse_open_out *out);
-int door_kill_privileges(struct dc_door *door, struct dc_context *context, struct dc_node *node);
+/* 1: bits were taken, 0: there were none, or -errno. */
+int door_kill_privileges(fuse_req_t req, struct dc_node *node, bool privileged);
 
 /* ---- handlers, by file ---------------------------------------------------------------------------------------------------- */
 void door_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);

@@ -383,12 +383,14 @@ int run_tests(int argc, char **argv) {
 	}
 	struct rlimit files = {65536, 65536};
 	setrlimit(RLIMIT_NOFILE, &files);
-	int failed = 0;
+	int failed = 0, ran = 0;
 	for (const struct test *test = tests; test->name; test++) {
 		bool wanted = argc < 2;
 		for (int i = 1; i < argc; i++)
 			if (strstr(test->name, argv[i])) wanted = true;
-		if (wanted && !run_one(test)) failed++;
+		if (!wanted) continue;
+		ran++;
+		if (!run_one(test)) failed++;
 	}
-	return failed ? 1 : 0;
+	return failed || !ran ? 1 : 0;
 }
