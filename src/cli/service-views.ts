@@ -70,12 +70,33 @@ export function statsText(stats: Plain): string {
   );
 }
 
+/** Numbers of a queue that only grow (docs/contract.md §4). */
+const QUEUE_COUNTERS = 'dequeued invalidated waits spins caught sleeps wakes rung spurious'.split(' ');
+
+/** What the counters grew by, each second. A counter that was set to zero meanwhile (a new service, a reset) counts from there. */
+export function queueRates(before: Plain, after: Plain, seconds: number): Plain {
+  return Object.fromEntries(
+    QUEUE_COUNTERS.flatMap((name) => {
+      const from = number(before[name]);
+      const to = number(after[name]);
+      if (from === null || to === null || seconds <= 0) return [];
+      return [[name, Math.round((to < from ? to : to - from) / seconds)]];
+    }),
+  );
+}
+
 export const queueView: View<Plain> = {
   text: (queue) => {
-    const { workers, ...counters } = queue;
-    const fields = Object.fromEntries(Object.entries(counters).map(([name, value]) => [name, String(value)]));
+    const { workers, perSecond, ...counters } = queue;
+    const rates = plain(perSecond);
+    const fields = Object.fromEntries(
+      Object.entries(counters).map(([name, value]) => [
+        name,
+        name in rates ? `${value} (${rates[name]}/s)` : String(value),
+      ]),
+    );
     const rows = list(workers);
-    const columns = ['id', 'cpu', 'state', 'handled', 'spins', 'sleeps'].map(
+    const columns = ['id', 'cpu', 'state', 'handled', 'waits', 'spins', 'caught', 'sleeps', 'rung', 'spurious'].map(
       (key): Column<Plain> => ({
         title: key.toUpperCase(),
         value: (row) => (typeof row[key] === 'number' ? (row[key] as number) : String(row[key] ?? '')),

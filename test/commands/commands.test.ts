@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { queueRates, queueView } from '../../src/cli/service-views.js';
 import { type CallOptions, DicicloError, type TenantSpec } from '../../src/engine/types.js';
 import { FakeEngine } from './fake-engine.js';
 import { checkout, invoke } from './harness.js';
@@ -48,6 +49,21 @@ describe('answers', () => {
   it('shows the layers of a stack from the top down', async () => {
     const { stdout } = await invoke('stack:show', ['db', '/data']);
     expect(stdout).toMatch(/cache \(data\.0\) size=67108864[\s\S]*below: local \(data\.1\) path=\/srv\/x/);
+  });
+
+  it('shows how a queue is waited for, and with --watch at which rate', async () => {
+    expect((await invoke('queue:show', ['db'])).stdout).toMatch(
+      /transport: +queue[\s\S]*sleeps: +2[\s\S]*ID +CPU +STATE/,
+    );
+    const before = { dequeued: 10, waits: 5, sleeps: 7, depth: 3 };
+    expect(queueRates(before, { dequeued: 30, waits: 4, sleeps: 7, depth: 9 }, 2)).toEqual({
+      dequeued: 10,
+      waits: 2,
+      sleeps: 0,
+    });
+    expect(queueView.text({ dequeued: 30, perSecond: { dequeued: 10 }, workers: [] }, false)).toBe(
+      'dequeued: 30 (10/s)\n',
+    );
   });
 
   it('prints the end of a server log', async () => {

@@ -54,7 +54,24 @@ export const stats = {
   uptimeSeconds: 1.5,
   cpuSeconds: 0.2,
   residentBytes: 1048576,
-  queue: { capacity: 1024, head: 2, tail: 2, depth: 0, enqueued: 2, dequeued: 2, invalidated: 0, workers: [] },
+  queue: {
+    transport: 'queue',
+    depth: 0,
+    dequeued: 2,
+    waits: 3,
+    spins: 2,
+    caught: 1,
+    sleeps: 2,
+    wakes: 1,
+    rung: 0,
+    spurious: 0,
+    capacity: 1024,
+    head: 2,
+    tail: 2,
+    enqueued: 2,
+    invalidated: 0,
+    workers: [],
+  },
   instances: [
     {
       instance: 'data',
@@ -71,7 +88,9 @@ export const stats = {
 
 export const queue = {
   ...stats.queue,
-  workers: [{ id: 0, cpu: 1, state: 'sleep', handled: 2, spins: 1, sleeps: 1 }],
+  workers: [
+    { id: 0, cpu: 1, state: 'sleep', handled: 2, waits: 3, spins: 2, caught: 1, sleeps: 2, rung: 0, spurious: 0 },
+  ],
 };
 
 export const stack = {

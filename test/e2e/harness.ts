@@ -38,7 +38,10 @@ export function poolSpec(name: string): PoolSpec {
 }
 
 /** A pool with one filesystem at `mount`; `stack` may name the backing directory as BACKING. */
-export async function makePool(stack = '[cache: {size: 64Mi}, local: {path: BACKING}]'): Promise<TestPool> {
+export async function makePool(
+  stack = '[cache: {size: 64Mi}, local: {path: BACKING}]',
+  settings: Partial<PoolSpec> = {},
+): Promise<TestPool> {
   const work = mkdtempSync(path.join(os.tmpdir(), 'diciclo-e2e-'));
   const backing = path.join(work, 'backing');
   const mount = path.join(work, 'data');
@@ -64,7 +67,7 @@ export async function makePool(stack = '[cache: {size: 64Mi}, local: {path: BACK
     if (report) throw new Error(`the sanitized service reported: ${report[0]}`);
   };
   try {
-    await engine.createPool('default', poolSpec('test'), { timeout: 30_000 });
+    await engine.createPool('default', { ...poolSpec('test'), ...settings }, { timeout: 30_000 });
     await engine.mount(pool, filesystem, { timeout: 30_000 });
   } catch (error) {
     await destroy();
