@@ -47,7 +47,7 @@ enum dc_operation {
 	DC_OP_MKNOD,         /* path; in: mode with type, argument[0] device */
 	DC_OP_UNLINK,        /* path */
 	DC_OP_RMDIR,         /* path */
-	DC_OP_RENAME,        /* path (old), handle2 + path2 (new); in: mask RENAME_* */
+	DC_OP_RENAME,        /* path (old), handle2 + path2 (new); in: mask RENAME_*; out: value[0] 1: a directory that the kernel door knows moved */
 	DC_OP_LINK,          /* path (old), handle2 + path2 (new) */
 	DC_OP_SYMLINK,       /* path = where; path2 = target, not resolved */
 	DC_OP_READLINK,      /* path; length = space; out: text in the buffer, result = bytes */

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -115,7 +114,7 @@ static int64_t carried_fcntl(struct dc_file *file, int fd, int command, long arg
 	case F_OFD_SETLK:
 	case F_OFD_SETLKW: {
 		dc_uncarried(DC_UNCARRIED_lock);
-		int error = dc_upgrade(file);
+		int error = dc_locks_prepare(file);
 		if (error) return error;
 		/* SEEK_CUR counts from the kernel's offset. */
 		if (!atomic_load(&file->shared)) k_lseek(fd, atomic_load(&file->offset), SEEK_SET);
@@ -153,25 +152,6 @@ EXPORT int fcntl(int fd, int command, ...) {
 }
 ALIAS(fcntl64, fcntl);
 ALIAS(__fcntl, fcntl);
-
-EXPORT int flock(int fd, int operation) {
-	dc_upgrade_fd(fd, DC_UNCARRIED_flock);
-	return NEXT(flock)(fd, operation);
-}
-
-/* glibc's calls fcntl without being seen; it counts from the current offset. */
-EXPORT int lockf(int fd, int command, off_t length) {
-	struct dc_file *file = dc_active && (unsigned)fd < DC_FD_MAX && atomic_load(&dc_table[fd]) ? dc_file_find(fd) : NULL;
-	if (file) {
-		dc_uncarried(DC_UNCARRIED_lock);
-		int error = dc_upgrade(file);
-		if (!error && !atomic_load(&file->shared)) k_lseek(fd, atomic_load(&file->offset), SEEK_SET);
-		dc_file_put(file);
-		if (error) return (int)dc_return(error);
-	}
-	return NEXT(lockf)(fd, command, length);
-}
-ALIAS(lockf64, lockf);
 
 /* ---- ioctl ----------------------------------------------------------------------------------------------------------------- */
 static int64_t bytes_left(struct dc_file *file, int fd, int *out) {

@@ -69,7 +69,7 @@ static inline long dc_return(int64_t result) {
 	X(sendmsg, "sendmsg") X(fchdir, "fchdir") X(freopen, "freopen") X(ftw, "ftw") X(glob, "glob") X(fts, "fts") X(two_paths, "two-instances") X(leaves, "leaves") \
 	X(special, "special-file") X(stale, "stale") X(dirfd, "kernel-dirfd") X(proc, "proc-fd") X(inotify, "inotify") X(handle_at, "name-to-handle") X(uring, "io-uring") \
 	X(aio, "aio") X(stdio, "stdio-layout") X(wide, "stdio-wide") X(ids, "ids") X(copy, "copy-range") X(nested, "nested-mount") X(openat2, "openat2") X(mount, "mount") \
-	X(fexecve, "fexecve") X(descriptor, "descriptor-high") X(syscall, "syscall") X(fcntl, "fcntl") X(exclusive, "handle-limit") X(kind, "other-kind")
+	X(fexecve, "fexecve") X(descriptor, "descriptor-high") X(syscall, "syscall") X(fcntl, "fcntl") X(exclusive, "handle-limit") X(kind, "other-kind") X(limit, "file-size-limit")
 enum dc_uncarried {
 #define X(id, text) DC_UNCARRIED_##id,
 	DC_UNCARRIED(X)
@@ -135,6 +135,7 @@ struct dc_file {
 	_Atomic bool append;      /* O_APPEND, as of the open or of F_SETFL; of a shared description the kernel knows better: dc_file_flags */
 	_Atomic uint8_t write_hint; /* F_SET_RW_HINT */
 	bool directory;
+	bool nameless;            /* O_TMPFILE with O_EXCL: linkat must not give it a name */
 	uint32_t index, next_free;
 	uint16_t hint_length;     /* 0: unknown */
 	char hint[DC_HINT_MAX];   /* the absolute path it was opened by */
@@ -184,6 +185,7 @@ int dc_directory_path(const struct dc_file *file, char out[PATH_MAX]); /* 0 or -
 
 /* ---- upgrade.c: from placeholder to the kernel door's own descriptor ------------------------------------------------------- */
 int dc_upgrade(struct dc_file *file);           /* 0 or -errno */
+int dc_open_twin(const struct dc_file *file);   /* the kernel door's descriptor, close-on-exec, or -errno */
 int dc_upgrade_fd(int fd, enum dc_uncarried why); /* nothing when not ours */
 int dc_share_fd(int fd);
 void dc_share_file(struct dc_file *file);
@@ -194,6 +196,15 @@ void dc_upgrade_proc_path(const char *path); /* /proc/self/fd/N, /dev/fd/N, /dev
 bool dc_descriptors_lock(void);
 void dc_descriptors_unlock(bool locked);
 void dc_descriptors_reset(void);
+
+/* ---- limits.c -------------------------------------------------------------------------------------------------------------- */
+#define DC_SIZE_UNLIMITED ((uint64_t)INT64_MAX)
+uint64_t dc_size_limit(void);   /* bytes that a file may have by a write of ours */
+int dc_size_exceeded(void);     /* sends SIGXFSZ, answers -EFBIG */
+
+/* ---- locks.c --------------------------------------------------------------------------------------------------------------- */
+bool dc_locks_any(const struct dc_file *file); /* this process may hold POSIX locks on the file */
+int dc_locks_prepare(struct dc_file *file);
 
 /* ---- children.c ------------------------------------------------------------------------------------------------------------ */
 void dc_children_prepare(void);

@@ -85,7 +85,14 @@ EXPORT int pselect(int count, fd_set *restrict in, fd_set *restrict out, fd_set 
 	return NEXT(pselect)(count, in, out, except, timeout, mask);
 }
 
+/* A file is not waited for, say disk filesystems; FUSE's files would be taken. */
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event) {
+	struct dc_file *file = operation == EPOLL_CTL_ADD && dc_active && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	if (file) {
+		bool place = file->flags & O_PATH;
+		dc_file_put(file);
+		return (int)dc_return(place ? -EBADF : -EPERM);
+	}
 	dc_upgrade_fd(fd, DC_UNCARRIED_epoll);
 	return NEXT(epoll_ctl)(epoll, operation, fd, event);
 }

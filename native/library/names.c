@@ -150,6 +150,7 @@ struct pair {
 	struct dc_walk walk; /* the old name */
 	struct dc_place place;
 	struct dc_file *base; /* of the new name */
+	bool moved;           /* a directory that the kernel knows */
 };
 
 static void pair_end(struct pair *pair) {
@@ -184,10 +185,17 @@ static bool pair_send(struct pair *pair, int from_dirfd, int to_dirfd, int *resu
 	dc_walk_send(&pair->walk);
 	bool kernel = pair->walk.kernel;
 	int64_t answer = pair->walk.result;
+	pair->moved = !kernel && answer == 0 && pair->walk.call.slot->value[0];
 	pair_end(pair);
 	if (!kernel) *result = (int)dc_return(answer);
 	else dc_kernel_dirfd(from_dirfd), dc_kernel_dirfd(to_dirfd);
 	return !kernel;
+}
+
+/* The kernel moves a directory that it holds (a working directory, the start of a path) when it is asked for the new name; until then getcwd would answer the old one. */
+static void show_kernel(int dirfd, const char *path) {
+	struct stat st;
+	k_stat(path[0] == '/' ? dirfd : dc_kernel_dirfd(dirfd), path, &st, AT_SYMLINK_NOFOLLOW);
 }
 
 EXPORT int renameat2(int from_dirfd, const char *from, int to_dirfd, const char *to, unsigned flags) {
@@ -195,7 +203,11 @@ EXPORT int renameat2(int from_dirfd, const char *from, int to_dirfd, const char 
 	int result;
 	if (from && to && pair_begin(&pair, DC_OP_RENAME, from_dirfd, from, 0, to_dirfd, to)) {
 		pair.walk.call.slot->mask = flags;
-		if (pair_send(&pair, from_dirfd, to_dirfd, &result)) return result;
+		if (pair_send(&pair, from_dirfd, to_dirfd, &result)) {
+			if (pair.moved) show_kernel(to_dirfd, to);
+			if (pair.moved && flags & RENAME_EXCHANGE) show_kernel(from_dirfd, from);
+			return result;
+		}
 	}
 	return NEXT(renameat2)(from_dirfd, from, to_dirfd, to, flags);
 }
@@ -206,6 +218,13 @@ EXPORT int renameat(int from_dirfd, const char *from, int to_dirfd, const char *
 
 EXPORT int rename(const char *from, const char *to) {
 	return renameat2(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+static bool nameless(int fd) {
+	struct dc_file *file = dc_active && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	bool result = file && file->nameless;
+	dc_file_put(file);
+	return result;
 }
 
 EXPORT int linkat(int from_dirfd, const char *from, int to_dirfd, const char *to, int flags) {
@@ -220,6 +239,7 @@ EXPORT int linkat(int from_dirfd, const char *from, int to_dirfd, const char *to
 		flags = AT_EMPTY_PATH;
 		path = DC_PATH_EMPTY | DC_PATH2_FOLLOW;
 	}
+	if (flags & AT_EMPTY_PATH && from && !from[0] && nameless(from_dirfd)) return (int)dc_return(-ENOENT);
 	if (from && to && known && pair_begin(&pair, DC_OP_LINK, from_dirfd, from, path, to_dirfd, to)) {
 		if (pair_send(&pair, from_dirfd, to_dirfd, &result)) return result;
 	}

@@ -20,6 +20,14 @@ static int descriptor(const struct dc_walk *walk, struct dc_file *file, bool ker
 		}
 		if (fd >= 0) k_close(fd);
 	}
+	if (dc_locks_any(file) && !file->directory) {
+		int fd = dc_open_twin(file);
+		if (fd >= 0) {
+			if (!(flags & O_CLOEXEC)) k_fcntl(fd, F_SETFD, 0);
+			atomic_store(&file->kernel, true);
+			return fd;
+		}
+	}
 	return dc_placeholder(file, flags & O_CLOEXEC);
 }
 
@@ -55,6 +63,7 @@ static int attach_descriptor(struct dc_walk *walk, int flags) {
 	file->entry = walk->place.entry;
 	file->device = walk->place.device;
 	bool temporary = (flags & O_TMPFILE) == O_TMPFILE;
+	file->nameless = temporary && flags & O_EXCL;
 	atomic_store(&file->append, flags & O_APPEND && !(flags & O_PATH));
 	file->flags = (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_APPEND | (temporary ? O_TMPFILE : 0))) & ~(flags & O_PATH ? O_ACCMODE : 0);
 	if (!temporary) keep_hint(file, walk, walk->base);

@@ -72,6 +72,7 @@ static int64_t allocate(struct dc_file *file, int mode, off_t offset, off_t leng
 	if (file->flags & O_PATH || (file->flags & O_ACCMODE) == O_RDONLY) return -EBADF;
 	if (offset < 0 || length <= 0) return -EINVAL;
 	if (file->directory) return -ENODEV;
+	if (!(mode & FALLOC_FL_KEEP_SIZE) && (uint64_t)offset + (uint64_t)length > dc_size_limit()) return dc_size_exceeded();
 	struct dc_call call;
 	dc_call_begin(&call, file->client, DC_OP_FALLOCATE, file->instance, file->handle);
 	call.slot->mode = (uint32_t)mode;

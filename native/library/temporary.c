@@ -97,10 +97,9 @@ struct resolution {
 
 static int prepend(struct resolution *at, const char *target, size_t length) {
 	size_t left = strlen(at->rest);
-	if (length + 1 + left >= sizeof at->rest) return -ENAMETOOLONG;
-	memmove(at->rest + length + 1, at->rest, left + 1);
+	if (length + left >= sizeof at->rest) return -ENAMETOOLONG;
+	memmove(at->rest + length, at->rest, left + 1); /* what is left is empty or begins with a slash */
 	memcpy(at->rest, target, length);
-	at->rest[length] = '/';
 	return 0;
 }
 

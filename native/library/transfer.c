@@ -100,10 +100,9 @@ static int check(struct dc_file *file, bool write, const struct iovec *iov, int 
 	if (count < 0 || count > IOV_MAX) return -EINVAL;
 	*total = 0;
 	for (int i = 0; i < count; i++) {
-		if (iov[i].iov_len > SSIZE_MAX || *total + iov[i].iov_len > SSIZE_MAX) return -EINVAL;
-		*total += iov[i].iov_len;
+		if (iov[i].iov_len > SSIZE_MAX) return -EINVAL;
+		*total = iov[i].iov_len > TRANSFER_MAX - *total ? TRANSFER_MAX : *total + iov[i].iov_len;
 	}
-	if (*total > TRANSFER_MAX) *total = TRANSFER_MAX;
 	if (file->directory) return -EISDIR;
 	return 0;
 }
@@ -117,12 +116,28 @@ static ssize_t sequential(struct dc_file *file, bool write, const struct iovec *
 	return result;
 }
 
+/* What RLIMIT_FSIZE leaves of a write. An append's place is asked for: by the time it is written another may have been quicker, as in the kernel without its lock. */
+static int within_limit(struct dc_file *file, off_t offset, int rwf, size_t *total) {
+	uint64_t limit = dc_size_limit(), start = (uint64_t)(offset == -1 ? atomic_load(&file->offset) : offset);
+	if (__builtin_expect(limit == DC_SIZE_UNLIMITED, 1)) return 0;
+	if (rwf & RWF_APPEND) {
+		struct stat st;
+		int error = dc_stat_file(file, &st);
+		if (error) return error;
+		start = (uint64_t)st.st_size;
+	}
+	if (start >= limit) return dc_size_exceeded();
+	if (*total > limit - start) *total = limit - start;
+	return 0;
+}
+
 ssize_t dc_transfer(struct dc_file *file, bool write, const struct iovec *iov, int count, off_t offset, int rwf) {
 	size_t total;
 	int error = check(file, write, iov, count, &total);
 	if (error) return error;
 	if (write && total == 0) return 0;
 	if (write && atomic_load_explicit(&file->append, memory_order_relaxed)) rwf |= RWF_APPEND;
+	if (write && (error = within_limit(file, offset, rwf, &total))) return error;
 	if (offset == -1) return sequential(file, write, iov, count, total, rwf);
 	off_t end;
 	return pieces(file, write, iov, count, total, offset, rwf, &end);

@@ -45,7 +45,7 @@ static int open_same(const char *path, int flags, const struct dc_file *file) {
 	return error ? error : -ESTALE;
 }
 
-static int open_twin(const struct dc_file *file) {
+int dc_open_twin(const struct dc_file *file) {
 	int flags = (file->flags & TWIN_FLAGS) | (atomic_load(&file->append) ? O_APPEND : 0) | (file->directory ? O_DIRECTORY : 0);
 	if (file->hint_length) {
 		int fd = open_same(file->hint, flags, file);
@@ -74,7 +74,7 @@ int dc_upgrade(struct dc_file *file) {
 	bool locked = dc_descriptors_lock();
 	int result = 0;
 	if (!atomic_load(&file->kernel)) {
-		int twin = open_twin(file);
+		int twin = dc_open_twin(file);
 		result = twin < 0 ? twin : 0;
 		if (twin >= 0) {
 			if (!(file->flags & O_PATH) && !file->directory) k_lseek(twin, atomic_load(&file->offset), SEEK_SET);

@@ -192,6 +192,7 @@ static int64_t rename_between(struct dc_request *request, struct dc_walk *from, 
 		changed(request, to->at, to->name);
 		dc_door_changed_attr(request->instance->door, old);
 		if (existing) dc_door_changed_attr(request->instance->door, existing);
+		request->slot->value[0] = (S_ISDIR(old->type) && dc_door_knows(old)) || (existing && S_ISDIR(existing->type) && dc_door_knows(existing));
 	}
 	dc_forget(request, old);
 	dc_forget(request, existing);

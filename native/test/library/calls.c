@@ -29,36 +29,7 @@
 #include <utime.h>
 #include <wchar.h>
 
-/* The result, and the error's name when there is one. */
-static void show(const char *what, long result) {
-	int error = errno;
-	if (result < 0) printf("%s = %ld %s\n", what, result, strerrorname_np(error));
-	else printf("%s = %ld\n", what, result);
-	errno = 0;
-}
-#define SHOW(call) show(#call, (long)(errno = 0, call))
-
-static void show_stat(const char *name) {
-	struct stat st;
-	if (lstat(name, &st) < 0) {
-		show(name, -1);
-		return;
-	}
-	printf("%s: mode %o links %ld uid %d gid %d size %ld mtime %ld.%09ld\n", name, st.st_mode, (long)st.st_nlink, (int)st.st_uid, (int)st.st_gid,
-		S_ISDIR(st.st_mode) ? 0 : (long)st.st_size, st.st_mtim.tv_sec > 1500000000 ? 0 : st.st_mtim.tv_sec, st.st_mtim.tv_sec > 1500000000 ? 0 : st.st_mtim.tv_nsec);
-}
-
-static void show_bytes(const char *what, const char *bytes, long count) {
-	printf("%s %ld [", what, count);
-	for (long i = 0; i < count && i < 60; i++) putchar(bytes[i] >= 32 && bytes[i] < 127 ? bytes[i] : '.');
-	printf("]\n");
-}
-
-static void make(const char *name, const char *text) {
-	int fd = open(name, O_CREAT | O_TRUNC | O_WRONLY, 0644);
-	if (fd < 0 || write(fd, text, strlen(text)) < 0) perror(name);
-	close(fd);
-}
+#include "show.h"
 
 static void opens(void) {
 	umask(027);

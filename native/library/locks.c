@@ -1,0 +1,63 @@
+/*
+ * locks.c - locks are the kernel's, on the kernel door's descriptor: valid between processes and doors.
+ *
+ * POSIX locks belong to process and file, and *any* close of the file by the process gives them back. So a close must reach the kernel, and an upgrade, which closes the number that it
+ * opened, must not happen to a file that is locked already. Hence: before the first lock on a file all its descriptions here get their kernel descriptors; later opens of it get
+ * them at once (open.c). Which files those are is remembered for the process's life; more than fit means all.
+ */
+#include "internal.h"
+
+#include <sys/file.h>
+
+#define FILES 64u
+
+static _Atomic uint32_t known; /* entries; FILES + 1: too many */
+static struct {
+	_Atomic uint64_t device, ino; /* ino is written last */
+} files[FILES];
+
+bool dc_locks_any(const struct dc_file *file) {
+	uint32_t count = atomic_load_explicit(&known, memory_order_acquire);
+	if (count > FILES) return true;
+	for (uint32_t i = 0; i < count; i++)
+		if (atomic_load(&files[i].ino) == file->ino && atomic_load(&files[i].device) == file->device) return true;
+	return false;
+}
+
+/* Before a lock is asked for. 0 or -errno. */
+int dc_locks_prepare(struct dc_file *file) {
+	int error = dc_upgrade(file);
+	if (error || dc_locks_any(file)) return error;
+	uint32_t place = atomic_fetch_add(&known, 1);
+	if (place < FILES) {
+		atomic_store(&files[place].device, file->device);
+		atomic_store(&files[place].ino, file->ino);
+	} else {
+		atomic_store(&known, FILES + 1);
+	}
+	for (int fd = 0; fd <= atomic_load(&dc_table_high); fd++) {
+		struct dc_file *other = atomic_load(&dc_table[fd]) ? dc_file_find(fd) : NULL;
+		if (other && other->ino == file->ino && other->device == file->device) dc_upgrade(other);
+		dc_file_put(other);
+	}
+	return 0;
+}
+
+EXPORT int flock(int fd, int operation) {
+	dc_upgrade_fd(fd, DC_UNCARRIED_flock);
+	return NEXT(flock)(fd, operation);
+}
+
+/* glibc's calls fcntl without being seen; it counts from the current offset. */
+EXPORT int lockf(int fd, int command, off_t length) {
+	struct dc_file *file = dc_active && (unsigned)fd < DC_FD_MAX && atomic_load(&dc_table[fd]) ? dc_file_find(fd) : NULL;
+	if (file) {
+		dc_uncarried(DC_UNCARRIED_lock);
+		int error = dc_locks_prepare(file);
+		if (!error && !atomic_load(&file->shared)) k_lseek(fd, atomic_load(&file->offset), SEEK_SET);
+		dc_file_put(file);
+		if (error) return (int)dc_return(error);
+	}
+	return NEXT(lockf)(fd, command, length);
+}
+ALIAS(lockf64, lockf);
