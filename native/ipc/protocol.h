@@ -5,7 +5,7 @@
  * empty path is the root itself), at most
  * DC_PATH_MAX bytes, not terminated, may hold "." and ".." and doubled or trailing slashes, and are resolved in one request; the service follows symbolic links that stay inside the instance.
  * `mode` has the process's umask applied by the library already.
- * Where a path leaves the instance (an absolute link, or ".." above the root) the answer is DC_RESULT_LEAVES: the buffer holds the absolute path to go on with (`value[0]` bytes),
+ * Where a path leaves the instance (an absolute link, ".." above the root, or a directory on which another instance is mounted) the answer is DC_RESULT_LEAVES: the buffer holds the absolute path to go on with (`value[0]` bytes),
  * already without what was resolved, and the client starts again with it.
  */
 #ifndef DICICLO_IPC_PROTOCOL_H

@@ -93,9 +93,11 @@ struct dc_handle *dc_handle_opened_by(struct dc_client_record *client, unsigned 
 void dc_clients_recover(void);
 
 /* ---- instances.c ---------------------------------------------------------------------------------------------------------- */
+#define DC_INSTANCES_MAX 1024u /* numbers are never reused; a slot is, once its instance is gone */
 int dc_instances_add(struct dc_instance *instance);
 struct dc_instance *dc_instances_get(uint32_t id); /* users + 1; NULL when unknown or closing */
 void dc_instances_put(struct dc_instance *instance);
+unsigned dc_instances_all(struct dc_instance **all); /* room for DC_INSTANCES_MAX; each to be put back */
 struct dc_instance *dc_instances_take(uint32_t id); /* out of the table, waits until no call uses it */
 json_t *dc_instances_json(void);
 json_t *dc_instances_stack_json(const char *mountpoint);

@@ -10,6 +10,7 @@
 
 #include "stack.h"
 
+struct dc_covers;
 struct dc_door;
 
 /* ---- counters by door and operation (docs/contract.md §6) ------------------------------------------------------------------ */
@@ -37,6 +38,7 @@ struct dc_instance {
 	struct dc_door *door;      /* NULL: no kernel door */
 	_Atomic uint32_t users;    /* calls in progress by workers */
 	_Atomic bool closing;
+	_Atomic(struct dc_covers *) covers; /* covers.h; NULL: no other instance is mounted in this one */
 	struct dc_instance *next;
 };
 

@@ -8,15 +8,13 @@
 
 #include "clients.h"
 
-#define INSTANCES_MAX 1024u /* numbers are never reused; a slot is, once its instance is gone */
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic(struct dc_instance *) table[INSTANCES_MAX];
+static _Atomic(struct dc_instance *) table[DC_INSTANCES_MAX];
 
 int dc_instances_add(struct dc_instance *instance) {
 	int result = 0;
 	pthread_mutex_lock(&lock);
-	_Atomic(struct dc_instance *) *slot = &table[instance->id % INSTANCES_MAX];
+	_Atomic(struct dc_instance *) *slot = &table[instance->id % DC_INSTANCES_MAX];
 	if (atomic_load(slot)) result = -ENOSPC;
 	else atomic_store_explicit(slot, instance, memory_order_release);
 	pthread_mutex_unlock(&lock);
@@ -25,7 +23,7 @@ int dc_instances_add(struct dc_instance *instance) {
 
 /* An instance's memory is never freed (a kilobyte each, bounded by mounts), so that a late user of its address finds it closing. */
 struct dc_instance *dc_instances_get(uint32_t id) {
-	struct dc_instance *instance = atomic_load_explicit(&table[id % INSTANCES_MAX], memory_order_acquire);
+	struct dc_instance *instance = atomic_load_explicit(&table[id % DC_INSTANCES_MAX], memory_order_acquire);
 	if (!instance || instance->id != id) return NULL;
 	atomic_fetch_add_explicit(&instance->users, 1, memory_order_seq_cst);
 	if (!atomic_load_explicit(&instance->closing, memory_order_seq_cst)) return instance;
@@ -37,15 +35,24 @@ void dc_instances_put(struct dc_instance *instance) {
 	atomic_fetch_sub_explicit(&instance->users, 1, memory_order_release);
 }
 
+unsigned dc_instances_all(struct dc_instance **all) {
+	unsigned count = 0;
+	for (unsigned i = 0; i < DC_INSTANCES_MAX; i++) {
+		struct dc_instance *instance = atomic_load_explicit(&table[i], memory_order_acquire);
+		if (instance && (instance = dc_instances_get(instance->id))) all[count++] = instance;
+	}
+	return count;
+}
+
 struct dc_instance *dc_instances_take(uint32_t id) {
 	pthread_mutex_lock(&lock);
-	struct dc_instance *instance = atomic_load(&table[id % INSTANCES_MAX]);
+	struct dc_instance *instance = atomic_load(&table[id % DC_INSTANCES_MAX]);
 	if (instance && instance->id == id) atomic_store_explicit(&instance->closing, true, memory_order_seq_cst);
 	else instance = NULL;
 	pthread_mutex_unlock(&lock);
 	if (!instance) return NULL;
 	while (atomic_load_explicit(&instance->users, memory_order_acquire)) usleep(100);
-	atomic_store(&table[id % INSTANCES_MAX], NULL);
+	atomic_store(&table[id % DC_INSTANCES_MAX], NULL);
 	return instance;
 }
 
@@ -56,7 +63,7 @@ static json_t *one_json(const struct dc_instance *instance) {
 
 json_t *dc_instances_json(void) {
 	json_t *list = json_array();
-	for (unsigned i = 0; i < INSTANCES_MAX; i++) {
+	for (unsigned i = 0; i < DC_INSTANCES_MAX; i++) {
 		struct dc_instance *instance = atomic_load(&table[i]);
 		if (!instance || !(instance = dc_instances_get(instance->id))) continue;
 		json_array_append_new(list, one_json(instance));
@@ -67,7 +74,7 @@ json_t *dc_instances_json(void) {
 
 json_t *dc_instances_stack_json(const char *mountpoint) {
 	json_t *found = NULL;
-	for (unsigned i = 0; i < INSTANCES_MAX && !found; i++) {
+	for (unsigned i = 0; i < DC_INSTANCES_MAX && !found; i++) {
 		struct dc_instance *instance = atomic_load(&table[i]);
 		if (!instance || strcmp(instance->mountpoint, mountpoint) != 0 || !(instance = dc_instances_get(instance->id))) continue;
 		found = json_pack("{s:s,s:s,s:o}", "instance", instance->name, "mountpoint", instance->mountpoint, "root", dc_stack_json(instance->stack));
@@ -78,7 +85,7 @@ json_t *dc_instances_stack_json(const char *mountpoint) {
 
 void dc_instances_reset(void) {
 	dc_counters_reset();
-	for (unsigned i = 0; i < INSTANCES_MAX; i++) {
+	for (unsigned i = 0; i < DC_INSTANCES_MAX; i++) {
 		struct dc_instance *instance = atomic_load(&table[i]);
 		if (!instance || !(instance = dc_instances_get(instance->id))) continue;
 		dc_stack_reset(instance->stack);

@@ -1,6 +1,7 @@
 /*
  * link.c - the service's end of the link to pool-init (native/init/link.h): descriptors come in, clients and mounts come and go.
  */
+#include "covers.h"
 #include "link.h"
 
 #include <errno.h>
@@ -255,6 +256,8 @@ static void on_mount(struct message *message) {
 		tear_down(instance);
 		free(instance);
 		if (!error.code) error.code = -result;
+	} else {
+		dc_covers_changed(instance);
 	}
 	answer(DC_LINK_MOUNTED, message, &error);
 }
@@ -263,6 +266,7 @@ static void on_unmount(struct message *message) {
 	struct dc_error error = {0};
 	struct dc_instance *instance = dc_instances_take((uint32_t)number(message, "id"));
 	if (instance) {
+		dc_covers_changed(NULL);
 		dc_clients_drop_instance(instance);
 		tear_down(instance);
 	} else {

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "covers.h"
 #include "operations.h"
 
 /* A name was made, removed or replaced below `parent`. */
@@ -153,6 +154,7 @@ int64_t dc_op_rmdir(struct dc_request *request) {
 	struct dc_node *node;
 	int error = begin_remove(request, rmdir_dot(request), &walk, &node);
 	if (error) return error;
+	if (dc_covers_find(request->instance, node)) return end_remove(request, &walk, node, -EBUSY);
 	dc_once_begin(request, node->ino);
 	error = S_ISDIR(node->type) ? DC_REQUEST_CALL(request, rmdir, walk.at, walk.name) : -ENOTDIR;
 	dc_once_end(request, error);
@@ -168,6 +170,7 @@ static int rename_checks(struct dc_request *request, const struct dc_walk *from,
 	if (existing && to->directory && !S_ISDIR(existing->type)) return -ENOTDIR;
 	int error = dc_may_change(request, from->at, old);
 	if (!error) error = dc_may_change(request, to->at, existing);
+	if (!error && (dc_covers_find(request->instance, old) || (existing && dc_covers_find(request->instance, existing)))) error = -EBUSY;
 	if (!error && S_ISDIR(old->type) && from->at != to->at && request->context->cred->uid != 0) {
 		struct dc_attr attr; /* its ".." changes */
 		error = DC_REQUEST_CALL(request, getattr, old, &attr);

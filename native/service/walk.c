@@ -1,5 +1,7 @@
 #include "walk.h"
 
+#include "covers.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -58,7 +60,9 @@ static void consume(struct dc_walk *walk, size_t count) {
 }
 
 static int leave(struct dc_walk *walk, const char *absolute, const char *rest) {
-	int length = snprintf(walk->leaves, sizeof walk->leaves, "%s%s%s", absolute, *rest && absolute[strlen(absolute) - 1] != '/' ? "/" : "", rest);
+	if (*rest == '/') rest += strspn(rest, "/") - (rest[strspn(rest, "/")] == 0); /* one is put between; at the end one says "a directory" */
+	if (!strcmp(rest, "/") && absolute[strlen(absolute) - 1] == '/') rest = "";
+	int length = snprintf(walk->leaves, sizeof walk->leaves, "%s%s%s", absolute, *rest && *rest != '/' && absolute[strlen(absolute) - 1] != '/' ? "/" : "", rest);
 	return length < 0 || (size_t)length >= DC_PATH_MAX ? -ENAMETOOLONG : DC_RESULT_LEAVES;
 }
 
@@ -82,7 +86,8 @@ static int step_up(struct dc_walk *walk) {
 	int error = DC_FILE_CALL(walk->instance->root, lookup, walk->context, walk->at, "..", 2, &parent, NULL, &consumed);
 	if (error) return error;
 	move_to(walk, parent);
-	return 0;
+	const struct dc_cover *cover = dc_covers_find(walk->instance, parent);
+	return cover ? leave(walk, cover->mountpoint, walk->rest) : 0;
 }
 
 /* Puts a link's target before the rest, and goes to where it starts. walk->at is the directory that holds the link. */
@@ -113,7 +118,7 @@ int dc_walk_link(struct dc_walk *walk, struct dc_node *link) {
 	return follow(walk, link);
 }
 
-/* Length of the first run of plain components of `rest` (single slashes between, none at the end), at most one component for those whose permissions count. */
+/* Length of the first run of plain components of `rest` (single slashes between, none at the end), at most one component for those whose permissions count, and where mounts may be crossed. */
 static size_t plain_run(const struct dc_walk *walk, bool single) {
 	const char *rest = walk->rest;
 	size_t end = 0, position = 0;
@@ -153,7 +158,8 @@ static int lookup_run(struct dc_walk *walk, bool follow_last, struct dc_node **l
 	struct dc_libservice *root = walk->instance->root;
 	int error = searchable(walk);
 	if (error) return error;
-	size_t run = plain_run(walk, walk->context->cred->uid != 0), consumed = 0;
+	bool mounts = atomic_load_explicit(&walk->instance->covers, memory_order_relaxed) != NULL;
+	size_t run = plain_run(walk, mounts || walk->context->cred->uid != 0), consumed = 0;
 	struct dc_node *node = NULL;
 	error = DC_FILE_CALL(root, lookup, walk->context, walk->at, walk->rest, run, &node, attr, &consumed);
 	if (error) {
@@ -178,6 +184,12 @@ static int lookup_run(struct dc_walk *walk, bool follow_last, struct dc_node **l
 		}
 		DC_FILE_CALL(root, forget, node, 1);
 		return error;
+	}
+	const struct dc_cover *cover = mounts ? dc_covers_find(walk->instance, node) : NULL;
+	if (cover) { /* the path goes on in the instance that is mounted here */
+		consume(walk, consumed);
+		DC_FILE_CALL(root, forget, node, 1);
+		return leave(walk, cover->mountpoint, walk->rest);
 	}
 	if (end) {
 		if (slash) walk->directory = true;

@@ -81,6 +81,43 @@ static void tell_client(struct harness *harness, unsigned index, uid_t uid, gid_
 	expect(harness, "client-added");
 }
 
+static void tell_mount(struct harness *harness, unsigned id, const char *mountpoint, const char *text) {
+	int plan = memory("plan", strlen(text));
+	if (write(plan, text, strlen(text)) < 0) die("plan");
+	send_message(harness, json_pack("{s:s,s:i,s:s,s:s,s:s}", "type", "mount", "id", (int)id, "name", id == INSTANCE ? "data" : "more", "mountpoint", mountpoint, "cache", "auto"), plan);
+	close(plan);
+	expect(harness, "mounted");
+}
+
+static void tell_more(struct harness *harness, unsigned index) {
+	char plan[1024];
+	snprintf(plan, sizeof plan, "{\"version\":1,\"instance\":\"more\",\"root\":\"more.0\",\"nodes\":[{\"id\":\"more.0\",\"type\":\"local\",\"kind\":\"file\",\"options\":{\"path\":"
+		"\"%s%u\",\"readOnly\":false},\"children\":{}}]}", harness->data, harness->more[index].id);
+	tell_mount(harness, harness->more[index].id, harness->more[index].mountpoint, plan);
+}
+
+void harness_mount(struct harness *harness, unsigned id, const char *mountpoint) {
+	char path[320];
+	snprintf(path, sizeof path, "%s%u", harness->data, id);
+	if (mkdir(path, 0755) && errno != EEXIST) die(path);
+	for (unsigned i = 0; i < 4; i++)
+		if (!harness->more[i].id) {
+			harness->more[i].id = id;
+			snprintf(harness->more[i].mountpoint, sizeof harness->more[i].mountpoint, "%s", mountpoint);
+			tell_more(harness, i);
+			return;
+		}
+	errno = ENOSPC;
+	die("harness_mount");
+}
+
+void harness_unmount(struct harness *harness, unsigned id) {
+	for (unsigned i = 0; i < 4; i++)
+		if (harness->more[i].id == id) harness->more[i].id = 0;
+	send_message(harness, json_pack("{s:s,s:i}", "type", "unmount", "id", (int)id), -1);
+	expect(harness, "unmounted");
+}
+
 static void end_keeper(pid_t *keeper) {
 	if (*keeper <= 0) return;
 	kill(*keeper, SIGKILL);
@@ -112,11 +149,9 @@ static void launch(struct harness *harness) {
 		harness->old_keeper ? 3 : 2);
 	if (harness->old_keeper) close(descriptors[2]);
 	for (unsigned i = 0; i < harness->arena_count; i++) tell_client(harness, i, 0, 0, getpid());
-	int plan = memory("plan", strlen(harness->plan));
-	if (write(plan, harness->plan, strlen(harness->plan)) < 0) die("plan");
-	send_message(harness, json_pack("{s:s,s:i,s:s,s:s,s:s}", "type", "mount", "id", INSTANCE, "name", "data", "mountpoint", "/data", "cache", "auto"), plan);
-	close(plan);
-	expect(harness, "mounted");
+	tell_mount(harness, INSTANCE, "/data", harness->plan);
+	for (unsigned i = 0; i < 4; i++)
+		if (harness->more[i].id) tell_more(harness, i);
 	send_message(harness, json_pack("{s:s}", "type", "go"), -1);
 	expect(harness, "ready");
 	end_keeper(&harness->old_keeper);
@@ -188,7 +223,7 @@ int64_t harness_call(struct dc_client *client, struct call *call) {
 	size_t first = call->path ? strlen(call->path) : 0, second = call->path2 ? strlen(call->path2) : 0;
 	slot->operation = call->operation;
 	slot->flags = call->flags;
-	slot->instance = INSTANCE;
+	slot->instance = call->instance ? call->instance : INSTANCE;
 	slot->handle = call->handle;
 	slot->handle2 = call->handle2;
 	slot->offset = call->offset;
@@ -207,6 +242,10 @@ int64_t harness_call(struct dc_client *client, struct call *call) {
 	call->value1 = slot->value[1];
 	call->attr = slot->attr;
 	if (call->out && result > 0) memcpy(call->out, buffer, (size_t)result);
+	if (call->out && result == DC_RESULT_LEAVES) {
+		memcpy(call->out, buffer, (size_t)call->value0);
+		((char *)call->out)[call->value0] = 0;
+	}
 	dc_client_release(client, index);
 	return result;
 }

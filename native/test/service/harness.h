@@ -21,12 +21,16 @@ struct harness {
 	char plan[2048];
 	int arena_fd[64];
 	unsigned arena_count;
+	struct { unsigned id; char mountpoint[100]; } more[4]; /* instances besides the first */
 	bool by_mailbox; /* by $DICICLO_TRUST, pool or process */
 };
 
 /* `plan` may hold %s for the served directory; NULL: cache over local. Exits with a message on failure: tests have nothing to go on with. */
 void harness_start(struct harness *harness, const char *plan);
 void harness_stop(struct harness *harness);
+/* One more instance, `local` over a directory `data<id>` beside `data`. Told again after a restart. */
+void harness_mount(struct harness *harness, unsigned id, const char *mountpoint);
+void harness_unmount(struct harness *harness, unsigned id);
 /* Kills the service and starts another on the same memory. */
 void harness_restart(struct harness *harness);
 /* A client as `uid`. */
@@ -34,6 +38,7 @@ void harness_attach(struct harness *harness, struct dc_client *client, uid_t uid
 
 /* One request with a path: fills the slot, sends, answers the result; the slot's other fields as `prepare` was filled. */
 struct call {
+	uint32_t instance; /* 0: the first */
 	uint16_t operation;
 	uint32_t flags, mode, mask;
 	uint64_t handle, handle2, offset, length, argument0;
@@ -42,7 +47,7 @@ struct call {
 	/* answers */
 	uint64_t value0, value1;
 	struct dc_wire_attr attr;
-	void *out;              /* from the buffer, result bytes */
+	void *out;              /* from the buffer, result bytes; with DC_RESULT_LEAVES the path, terminated */
 };
 int64_t harness_call(struct dc_client *client, struct call *call);
 
