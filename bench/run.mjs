@@ -2,6 +2,7 @@
 /**
  * The figures, in one run, side by side: what a call costs through the library, the kernel door, libfuse's own passthrough example and on ext4; what the command line and a pool cost.
  * All sides run inside one pool, on the same cores; each side that has a kernel cache runs with it and without it, named. Usage: npm run bench [-- --json]
+ * `npm run bench -- queue [--json] [--quick] [--ms N]` measures the queues instead (queue.mjs).
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -153,4 +154,4 @@ async function main() {
   }
 }
 
-main().catch(fail);
+(process.argv[2] === 'queue' ? import('./queue.mjs').then((queue) => queue.main()) : main()).catch(fail);
