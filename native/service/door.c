@@ -369,6 +369,7 @@ struct dc_door *dc_door_start(struct dc_instance *instance, const struct dc_door
 		return NULL;
 	}
 	door_ledger_open(door);
+	unsigned lost = 0, restored = door->restarted ? door_ledger_restore(door, &lost) : 0;
 	if (door->restarted) take_over(door);
 	install_kick();
 	if ((result = thread_start(door, true))) {
@@ -376,7 +377,8 @@ struct dc_door *dc_door_start(struct dc_instance *instance, const struct dc_door
 		door_free(door);
 		return NULL;
 	}
-	if (door->restarted) door_log(door, LOG_NOTICE, "had the kernel drop what it kept of %u nodes", door_ledger_invalidate(door));
+	if (door->restarted)
+		door_log(door, LOG_NOTICE, "%u nodes of the kernel's are known again, %u are not; had it drop what it kept of %u", restored, lost, door_ledger_invalidate(door));
 	return door;
 }
 

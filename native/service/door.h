@@ -4,7 +4,7 @@
 
 /*
  * Where node numbers are kept for a successor (files `door-<instance id>`, removed when a door is stopped): a directory that outlives the service but not the mounts, best the pool
- * directory. To be called once, before the first door starts. Without it a restarted service cannot tell the kernel to drop what it keeps of files that are still open.
+ * directory. To be called once, before the first door starts. Without it what is open through the kernel is stale after a restart.
  */
 void dc_door_ledger_directory(const char *directory);
 

@@ -131,11 +131,15 @@ void __tsan_release(void *address);
 /* ---- nodes ---------------------------------------------------------------------------------------------------------------- */
 int door_table_open(struct dc_door *door);
 void door_table_close(struct dc_door *door);
-/* The entry of a kernel's number, or NULL: a number of an earlier incarnation (or nonsense): ESTALE. No reference is taken: the kernel holds its own while it asks. */
+/* The entry of a kernel's number, or NULL: a number that was lost in a restart (or nonsense): ESTALE. No reference is taken: the kernel holds its own while it asks. */
 struct door_entry *door_entry_of(struct dc_door *door, uint64_t number);
 /* One more lookup by the kernel; if it does not get or take the reply, forget it. Takes over the caller's reference to `node`. NULL: no memory (reference dropped). */
 struct door_entry *door_entry_take(struct dc_door *door, struct dc_node *node);
 void door_entry_forget(struct dc_door *door, uint64_t number, uint64_t count);
+/* After a restart, before any thread serves: room for so many entries; an earlier incarnation's entry, taking over a reference to `node` (false: refused); then what is free is gathered. */
+int door_table_extend(struct dc_door *door, uint32_t used);
+bool door_entry_restore(struct dc_door *door, uint32_t index, uint64_t number, uint64_t lookups, struct dc_node *node);
+void door_table_gather(struct dc_door *door);
 
 /* ---- notifications -------------------------------------------------------------------------------------------------------- */
 /* Before reading from the stack what a reply will let the kernel cache. */

@@ -1,11 +1,15 @@
 /*
- * door_ledger.c - the node numbers in the kernel's hands, in a file that outlives the service.
+ * door_ledger.c - the nodes in the kernel's hands, in a file that outlives the service.
  *
- * After a restart the kernel is told to distrust every name (its epoch), so paths lead to new numbers. But files that are still open keep their inodes, with pages and attributes
- * cached for ever, and a new service, which does not know those numbers, would never invalidate them: old data, when the library has changed the file since. So every
- * number is written down here when it is given out, and a successor has the kernel drop what it keeps of each. From then on such a descriptor asks, and hears ESTALE.
+ * After a restart the kernel is told to distrust every name (its epoch). But files that are still open, or mapped, or locked, keep their inodes and go on asking by number. So every
+ * number is written down when it is given out, with who the node is and how many lookups of it the kernel has. A successor finds the nodes again (`recover` of the stack) and puts
+ * them back under their old numbers: a descriptor goes on working, and a path that is looked up anew leads to the same inode, with the locks that are on it. And since the
+ * dead service may have changed a file without having said so, the kernel then drops what it keeps of each. What cannot be found again answers ESTALE.
  *
- * The file is sparse: a header, then one number per index of the table. It belongs to the service alone; what is read back is used for nothing but notifications.
+ * A count is written before the reply that it is about, so the kernel never has more than is written; one that died with its reply is counted twice when the request is sent again, and such a
+ * node stays until the unmount.
+ *
+ * The file is sparse: a header, then one entry per index of the table. It belongs to the service alone.
  */
 #include "door_ledger.h"
 
@@ -19,18 +23,27 @@
 #include "door.h"
 
 #define MAGIC 0x64634c47u
-#define VERSION 1u
+#define VERSION 2u
 #define NUMBERS (1u << 22) /* nodes beyond are not recorded; said in the log */
-#define STEP 8192u
+#define STEP 2048u
+
+struct ledger_entry {
+	_Atomic uint64_t number; /* 0: free */
+	_Atomic uint32_t lookups;
+	uint8_t length;          /* of the identity; 0: it has none */
+	uint8_t identity[DC_IDENTITY_MAX];
+	uint8_t reserved[7];
+};
+_Static_assert(sizeof(struct ledger_entry) == 56, "a ledger entry");
 
 struct ledger_file {
 	uint32_t magic, version;
 	_Atomic uint32_t used; /* indices below may be set */
 	uint32_t reserved[13];
-	_Atomic uint64_t numbers[];
+	struct ledger_entry entries[];
 };
 _Static_assert(sizeof(struct ledger_file) == 64, "the ledger's header is a cache line");
-#define FILE_SIZE (sizeof(struct ledger_file) + NUMBERS * sizeof(uint64_t))
+#define FILE_SIZE (sizeof(struct ledger_file) + NUMBERS * sizeof(struct ledger_entry))
 
 struct door_ledger {
 	struct ledger_file *file;
@@ -47,7 +60,7 @@ void dc_door_ledger_directory(const char *path) {
 }
 
 static bool back(struct door_ledger *ledger, uint32_t count) {
-	if (count > NUMBERS || fallocate(ledger->fd, 0, 0, (off_t)(sizeof(struct ledger_file) + count * sizeof(uint64_t)))) return false;
+	if (count > NUMBERS || fallocate(ledger->fd, 0, 0, (off_t)(sizeof(struct ledger_file) + count * sizeof(struct ledger_entry)))) return false;
 	ledger->backed = count;
 	return true;
 }
@@ -98,27 +111,80 @@ void door_ledger_close(struct dc_door *door) {
 	door->ledger = NULL;
 }
 
-void door_ledger_set(struct dc_door *door, uint32_t index, uint64_t number) {
+static struct ledger_entry *entry_at(struct dc_door *door, uint32_t index) {
 	struct door_ledger *ledger = door->ledger;
-	if (!ledger) return;
+	if (!ledger) return NULL;
 	if (index >= ledger->backed && !ledger->full && !back(ledger, (index / STEP + 1) * STEP)) {
 		door_log(door, LOG_WARNING, "no room in the ledger for more than %u nodes: a restart will not reach them all", ledger->backed);
 		ledger->full = true;
 	}
-	if (index >= ledger->backed) return;
-	atomic_store_explicit(&ledger->file->numbers[index], number, memory_order_relaxed);
-	if (index >= atomic_load_explicit(&ledger->file->used, memory_order_relaxed)) atomic_store_explicit(&ledger->file->used, index + 1, memory_order_relaxed);
+	return index < ledger->backed ? &ledger->file->entries[index] : NULL;
+}
+
+void door_ledger_set(struct dc_door *door, uint32_t index, uint64_t number, struct dc_node *node) {
+	struct ledger_entry *entry = entry_at(door, index);
+	if (!entry) return;
+	if (node) {
+		int length = DOOR_CALL(door, identify, node, entry->identity);
+		entry->length = (uint8_t)(length < 0 ? 0 : length);
+		atomic_store_explicit(&entry->lookups, 0, memory_order_relaxed);
+	}
+	atomic_store_explicit(&entry->number, number, memory_order_release);
+	struct ledger_file *file = door->ledger->file;
+	if (index >= atomic_load_explicit(&file->used, memory_order_relaxed)) atomic_store_explicit(&file->used, index + 1, memory_order_relaxed);
+}
+
+void door_ledger_count(struct dc_door *door, uint32_t index, uint64_t lookups) {
+	struct ledger_entry *entry = door->ledger && index < door->ledger->backed ? &door->ledger->file->entries[index] : NULL;
+	if (entry) atomic_store_explicit(&entry->lookups, lookups > UINT32_MAX ? UINT32_MAX : (uint32_t)lookups, memory_order_release);
+}
+
+/* ---- after a restart ------------------------------------------------------------------------------------------------------ */
+/* The file may have entries that this process has not backed: they are there, a predecessor wrote them. */
+static uint32_t entries_used(struct door_ledger *ledger) {
+	uint32_t used = atomic_load(&ledger->file->used);
+	if (used > NUMBERS) used = NUMBERS;
+	if (used > ledger->backed && !back(ledger, used)) used = ledger->backed;
+	return used;
+}
+
+static bool restore(struct dc_door *door, uint32_t index, struct ledger_entry *entry) {
+	struct dc_cred service = {.uid = 0};
+	struct dc_context context = {.cred = &service};
+	struct dc_node *node;
+	uint64_t number = atomic_load(&entry->number), lookups = atomic_load(&entry->lookups);
+	if (!entry->length || entry->length > DC_IDENTITY_MAX || !lookups) return false;
+	if (DOOR_CALL(door, recover, &context, entry->identity, entry->length, &node)) return false;
+	if (door_entry_restore(door, index, number, lookups, node)) return true;
+	DOOR_CALL(door, forget, node, 1);
+	return false;
+}
+
+unsigned door_ledger_restore(struct dc_door *door, unsigned *lost) {
+	unsigned restored = 0;
+	*lost = 0;
+	if (!door->ledger) return 0;
+	uint32_t used = entries_used(door->ledger);
+	if (door_table_extend(door, used)) used = 0;
+	for (uint32_t i = 0; i < used; i++) {
+		struct ledger_entry *entry = &door->ledger->file->entries[i];
+		if (!atomic_load(&entry->number)) continue;
+		if (restore(door, i, entry)) restored++;
+		else (*lost)++;
+	}
+	door_table_gather(door);
+	return restored;
 }
 
 unsigned door_ledger_invalidate(struct dc_door *door) {
 	if (!door->ledger) return 0;
-	struct ledger_file *file = door->ledger->file;
-	uint32_t used = atomic_load(&file->used), told = 0;
-	for (uint32_t i = 0; i < used && i < NUMBERS; i++) {
-		uint64_t number = atomic_load(&file->numbers[i]);
+	uint32_t used = entries_used(door->ledger), told = 0;
+	for (uint32_t i = 0; i < used; i++) {
+		struct ledger_entry *entry = &door->ledger->file->entries[i];
+		uint64_t number = atomic_load(&entry->number);
 		if (!number || number >> 48 == door->table.epoch) continue; /* free, or ours: a resent lookup may have been served already */
 		if (door_notify_inode(door, number, 0, 0) == 0) told++;
-		atomic_compare_exchange_strong(&file->numbers[i], &number, 0);
+		if (!door_entry_of(door, number)) atomic_compare_exchange_strong(&entry->number, &number, 0);
 	}
 	return told;
 }

@@ -1,8 +1,8 @@
 /*
  * door_nodes.c - the kernel's node numbers.
  *
- * A number is {epoch:16, generation:20, index:28}; the root's is 1, as the protocol has it. The epoch is the service's incarnation: a number that an earlier one gave
- * out is recognised and answered ESTALE, upon which the kernel looks the path up anew. The generation tells the uses of one place of the table apart.
+ * A number is {epoch:16, generation:20, index:28}; the root's is 1, as the protocol has it. The epoch is that of the service's incarnation that gave
+ * it out, so no number is given out twice; those of earlier ones are taken over from the ledger, and what is not found there is answered ESTALE: the kernel looks the path up anew. The generation tells the uses of one place of the table apart.
  *
  * While the kernel asks about a number it holds a lookup count of it, so the way from number to node takes no lock. The counts themselves change under the table's lock.
  * A node is dropped when the kernel has forgotten all of its lookups.
@@ -56,17 +56,21 @@ static void hash_grow(struct door_table *table) {
 }
 
 /* Under the table's lock. */
-static struct door_entry *entry_allocate(struct door_table *table) {
-	if (!table->free) {
-		struct door_entry *chunk = table->chunk_count < DOOR_CHUNKS ? calloc(DOOR_CHUNK, sizeof *chunk) : NULL;
-		if (!chunk) return NULL;
-		for (uint32_t i = DOOR_CHUNK; i-- > 0;) {
-			chunk[i].index = table->chunk_count * DOOR_CHUNK + i;
-			chunk[i].next = table->free;
-			table->free = &chunk[i];
-		}
-		atomic_store_explicit(&table->chunks[table->chunk_count++], chunk, memory_order_release);
+static bool add_chunk(struct door_table *table) {
+	struct door_entry *chunk = table->chunk_count < DOOR_CHUNKS ? calloc(DOOR_CHUNK, sizeof *chunk) : NULL;
+	if (!chunk) return false;
+	for (uint32_t i = DOOR_CHUNK; i-- > 0;) {
+		chunk[i].index = table->chunk_count * DOOR_CHUNK + i;
+		chunk[i].next = table->free;
+		table->free = &chunk[i];
 	}
+	atomic_store_explicit(&table->chunks[table->chunk_count++], chunk, memory_order_release);
+	return true;
+}
+
+/* Under the table's lock. */
+static struct door_entry *entry_allocate(struct door_table *table) {
+	if (!table->free && !add_chunk(table)) return NULL;
 	struct door_entry *entry = table->free;
 	table->free = entry->next;
 	entry->next = NULL;
@@ -143,13 +147,13 @@ struct door_entry *door_entry_take(struct dc_door *door, struct dc_node *node) {
 		entry->generation = (entry->generation + 1) & GENERATION_MASK;
 		atomic_store(&entry->node, node);
 		atomic_store_explicit(&entry->number, number_of(table, entry), memory_order_release);
-		door_ledger_set(door, entry->index, number_of(table, entry));
+		door_ledger_set(door, entry->index, number_of(table, entry), node);
 		hash_insert(table, entry, node->ino);
 		hash_grow(table);
 		atomic_store(&node->core.door, entry);
 		door_cached_set(node, DOOR_INODE);
 	}
-	if (entry) atomic_fetch_add(&node->core.kernel_lookups, 1);
+	if (entry) door_ledger_count(door, entry->index, atomic_fetch_add(&node->core.kernel_lookups, 1) + 1);
 	pthread_mutex_unlock(&table->lock);
 	if (known || !entry) node_release(door, node); /* the entry holds one reference, not one per lookup */
 	return entry;
@@ -158,7 +162,7 @@ struct door_entry *door_entry_take(struct dc_door *door, struct dc_node *node) {
 /* Under the lock. */
 static void entry_retire(struct dc_door *door, struct door_entry *entry, struct dc_node *node) {
 	struct door_table *table = &door->table;
-	door_ledger_set(door, entry->index, 0);
+	door_ledger_set(door, entry->index, 0, NULL);
 	hash_remove(table, entry, node->ino);
 	atomic_store(&node->core.door, NULL);
 	door_cached_none(node);
@@ -178,11 +182,52 @@ void door_entry_forget(struct dc_door *door, uint64_t number, uint64_t count) {
 	if (node) {
 		uint64_t have = atomic_load(&node->core.kernel_lookups); /* never below zero, whatever the kernel says */
 		atomic_store(&node->core.kernel_lookups, count < have ? have - count : 0);
-		if (count >= have) entry_retire(door, entry, node);
-		else node = NULL;
+		if (count >= have) {
+			entry_retire(door, entry, node);
+		} else {
+			door_ledger_count(door, entry->index, have - count);
+			node = NULL;
+		}
 	}
 	pthread_mutex_unlock(&table->lock);
 	if (node) node_release(door, node);
+}
+
+/* ---- after a restart, before any thread serves (door_ledger.c) -------------------------------------------------------------- */
+int door_table_extend(struct dc_door *door, uint32_t used) {
+	while (door->table.chunk_count * DOOR_CHUNK < used)
+		if (!add_chunk(&door->table)) return -ENOMEM;
+	return 0;
+}
+
+bool door_entry_restore(struct dc_door *door, uint32_t index, uint64_t number, uint64_t lookups, struct dc_node *node) {
+	struct door_table *table = &door->table;
+	struct door_entry *entry = &atomic_load(&table->chunks[index / DOOR_CHUNK])[index % DOOR_CHUNK];
+	if ((number & ((1u << INDEX_BITS) - 1)) != index || atomic_load(&entry->node) || atomic_load(&node->core.door)) return false;
+	entry_reset(entry);
+	/* Names are distrusted all at once where the kernel can (take_over); elsewhere any may be known. */
+	if (door->kernel_minor < 44)
+		for (unsigned i = 0; i < DOOR_NAME_WORDS; i++) atomic_store(&entry->names[i], ~UINT64_C(0));
+	entry->generation = (uint32_t)(number >> INDEX_BITS) & GENERATION_MASK;
+	atomic_store(&entry->node, node);
+	atomic_store_explicit(&entry->number, number, memory_order_release);
+	hash_insert(table, entry, node->ino);
+	hash_grow(table);
+	atomic_store(&node->core.door, entry);
+	atomic_store(&node->core.kernel_lookups, lookups);
+	door_cached_set(node, DOOR_ATTRIBUTES | DOOR_PAGES | DOOR_ENTRIES);
+	return true;
+}
+
+void door_table_gather(struct dc_door *door) {
+	struct door_table *table = &door->table;
+	table->free = NULL;
+	for (uint32_t i = table->chunk_count * DOOR_CHUNK; i-- > 0;) {
+		struct door_entry *entry = &atomic_load(&table->chunks[i / DOOR_CHUNK])[i % DOOR_CHUNK];
+		if (atomic_load(&entry->node)) continue;
+		entry->next = table->free;
+		table->free = entry;
+	}
 }
 
 struct dc_node *dc_door_find(struct dc_door *door, uint64_t ino) {

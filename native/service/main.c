@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "door.h"
 #include "host.h"
 #include "link.h"
 #include "stack.h"
@@ -92,6 +93,7 @@ int main(int argc, char **argv) {
 	signal(SIGPIPE, SIG_IGN);
 	umask(0);
 	raise_limits();
+	dc_door_ledger_directory(arguments.directory);
 	char path[4096];
 	snprintf(path, sizeof path, "%s/service.sock", arguments.directory);
 	int result = dc_control_start(path, modules);
