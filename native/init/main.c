@@ -231,6 +231,7 @@ _Noreturn static void run_pool(int ready_fd) {
 	set_up_namespaces();
 	learn_who_we_are();
 	remove_files();
+	pool.backoff_forbidden = getenv("DICICLO_TEST_NO_BACKOFF") != NULL;
 	pool.resend_forbidden = getenv("DICICLO_TEST_NO_RESEND") != NULL;
 	check(&pool, dc_loop_init(&pool.loop), "make the event loop");
 	watch_signals();

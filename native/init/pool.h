@@ -88,6 +88,7 @@ struct dc_pool {
 	struct dc_pool_mount *mounts; /* in the order they were made */
 	struct dc_source mount_watch;
 	uint32_t mount_next_id;
+	bool backoff_forbidden;     /* tests: a service that dies again and again is started again at once */
 	bool resend_forbidden;      /* tests: behave as on a kernel without FUSE_NOTIFY_RESEND */
 
 	struct dc_server *servers;

@@ -111,6 +111,7 @@ static void on_ended(struct dc_process *process, int status) {
 		return;
 	}
 	if (pool->ready_fd >= 0) explain_first_failure(pool, status);
+	if (pool->backoff_forbidden) service->backoff = (struct dc_backoff){0};
 	uint64_t delay = dc_backoff_next(&service->backoff);
 	dc_log("the service ended with status %d (epoch %llu); it is started again in %llu ms", dc_exit_status(status), (unsigned long long)service->epoch,
 		(unsigned long long)delay);

@@ -22,15 +22,12 @@
 
 #define IDLE_MAX 2
 #define STACK_SIZE (256u << 10)
-#define TRIM_AFTER_MS 1000
-#define SMALL_REQUEST (16u << 10)
 
 struct door_thread {
 	struct dc_door *door;
 	struct door_thread *next;
 	pthread_t id;
 	unsigned char *buffer; /* header page and a transfer */
-	bool dirty;            /* the buffer's pages are worth giving back */
 };
 
 _Thread_local struct door_request door_current;
@@ -212,7 +209,11 @@ static struct door_thread *thread_new(struct dc_door *door) {
 	struct door_thread *thread = calloc(1, sizeof *thread);
 	if (!thread) return NULL;
 	thread->door = door;
-	thread->buffer = mmap(NULL, DOOR_BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	/*
+	 * Populated, and for good: a thread that has been killed while it waited still takes the next request, and the kernel copies it; finds it no memory at once it gives up with a dead
+	 * process, and answers the request EIO instead of keeping it for our successor.
+	 */
+	thread->buffer = mmap(NULL, DOOR_BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (thread->buffer != MAP_FAILED) return thread;
 	free(thread);
 	return NULL;
@@ -283,15 +284,6 @@ static bool thread_back(struct dc_door *door) {
 	return false;
 }
 
-/* A large transfer has left its pages behind: give them back if no request comes for a while. */
-static void trim_if_idle(struct door_thread *thread) {
-	struct pollfd device = {.fd = thread->door->fd, .events = POLLIN};
-	if (poll(&device, 1, TRIM_AFTER_MS) == 0) {
-		madvise(thread->buffer, DOOR_BUFFER_SIZE, MADV_DONTNEED);
-		thread->dirty = false;
-	}
-}
-
 static bool is_forget(const struct fuse_buf *buffer) {
 	uint32_t opcode = ((const struct fuse_in_header *)buffer->mem)->opcode;
 	return opcode == FUSE_FORGET || opcode == FUSE_BATCH_FORGET;
@@ -303,14 +295,12 @@ static void *thread_main(void *argument) {
 	bool waiting = true;
 	while (!atomic_load(&door->stopping)) {
 		struct fuse_buf buffer = {.mem = thread->buffer, .size = DOOR_BUFFER_SIZE};
-		if (thread->dirty) trim_if_idle(thread);
 		int length = fuse_session_receive_buf(door->session, &buffer);
 		if (length == -EINTR || length == -EAGAIN) continue;
 		if (length <= 0) break; /* unmounted, or stopping */
 		bool forget = is_forget(&buffer); /* a burst of these is no reason for more threads */
 		if (!forget) thread_taken(door);
 		serve(thread, &buffer);
-		if ((size_t)length > SMALL_REQUEST || door_current.result > (int64_t)SMALL_REQUEST) thread->dirty = true;
 		if (!forget && !(waiting = thread_back(door))) break;
 	}
 	if (waiting) atomic_fetch_sub(&door->available, 1);

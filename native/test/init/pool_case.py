@@ -164,9 +164,9 @@ class Pool:
         keywords = {'capture_output': True, 'text': True, 'timeout': 60, **keywords}
         return subprocess.run([ENTER, '--dir', self.directory, *options, '--', *command], **keywords)
 
-    def spawn(self, *command, **keywords):
+    def spawn(self, *command, options=(), **keywords):
         keywords = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True, **keywords}
-        child = subprocess.Popen([ENTER, '--dir', self.directory, '--', *command], **keywords)
+        child = subprocess.Popen([ENTER, '--dir', self.directory, *options, '--', *command], **keywords)
         self.children.append(child)
         return child
 

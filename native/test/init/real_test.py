@@ -6,6 +6,7 @@ import threading
 import time
 import unittest
 
+from plans import plan
 from pool_case import MODULES, SERVICE, PoolCase, text, wait_for
 
 WRITER = r'''
@@ -39,15 +40,6 @@ for name, data in written.items():
             sys.exit(3)
 print(done, len(errors), int(worst * 1000), sorted({error.split(":")[0] for error in errors}))
 '''
-
-
-def plan(kind, path):
-    nodes = [{'id': 'data.1', 'type': 'local', 'kind': 'file', 'options': {'path': path, 'readOnly': False}, 'children': {}}]
-    if kind == 'local':
-        nodes[0]['id'] = 'data.0'
-    else:
-        nodes.append({'id': 'data.0', 'type': 'cache', 'kind': 'file', 'options': {'size': 67108864, 'mode': 'write-through', 'ttl': 1000}, 'children': {'below': ['data.1']}})
-    return {'version': 1, 'instance': 'data', 'root': 'data.0', 'nodes': nodes}
 
 
 @unittest.skipUnless(os.path.exists(SERVICE) and os.path.isdir(MODULES), 'the service is not built')

@@ -1,0 +1,136 @@
+"""The service is killed under applications that go on with what they have open, through both doors at once."""
+import os
+import re
+import signal
+import time
+import unittest
+
+from plans import plan
+from pool_case import LIBRARY, MODULES, SERVICE, PoolCase, text, wait_for
+
+ENDURE = os.environ['DICICLO_ENDURE']
+KILLS = int(os.environ.get('DICICLO_TEST_KILLS', '10'))
+SECONDS = 6
+
+# Holds what only the kernel can hold, across kills: locks, a mapping, a descriptor that a child inherits.
+HOLDER = r'''
+import fcntl, mmap, os, sys, subprocess
+path = sys.argv[1]
+lock = open(path + '.lock', 'w'); fcntl.flock(lock, fcntl.LOCK_EX)
+record = open(path + '.record', 'w'); fcntl.lockf(record, fcntl.LOCK_EX)
+file = open(path + '.map', 'w+b'); file.write(bytes(8192)); file.flush()
+view = mmap.mmap(file.fileno(), 8192)
+gone = open(path + '.gone', 'w+b', buffering=0); gone.write(b'still here'); os.unlink(path + '.gone')
+print('ready', flush=True)
+for number, line in enumerate(sys.stdin):
+    view[0:8] = b'%08d' % number
+    view.flush()
+    os.pwrite(gone.fileno(), b'%04d' % number, 10)
+    child = subprocess.run(['cat', '/dev/fd/0'], stdin=gone, stdout=subprocess.PIPE)
+    print(os.pread(gone.fileno(), 20, 0).decode(), open(path + '.map', 'rb').read(8).decode(), flush=True)
+'''
+TAKER = r'''
+import fcntl, sys
+for name, lock in (('.lock', fcntl.flock), ('.record', fcntl.lockf)):
+    with open(sys.argv[1] + name, 'r+') as file:
+        try:
+            lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            print('taken', name)
+        except BlockingIOError:
+            print('held')
+'''
+
+
+@unittest.skipUnless(os.path.exists(SERVICE) and os.path.isdir(MODULES) and os.path.exists(LIBRARY), 'the service is not built')
+class Restart(PoolCase):
+    trust = ()
+
+    def setUp(self):
+        super().setUp()
+        self.at, self.back = self.directory('m'), self.directory('back')
+        self.service = self.pool(service=SERVICE, env={'DICICLO_TEST_NO_BACKOFF': '1'}).start(*self.trust)
+
+    def mount(self, kind='cache'):
+        answer = self.service.mount(self.at, plan=plan(kind, self.back))
+        self.assertTrue(answer['ok'], answer)
+
+    def spawn(self, door, *command):
+        return self.service.spawn(*command, options=('--door', door, '--library', LIBRARY))
+
+    def kill(self, signal_number=signal.SIGKILL):
+        before = self.service.status()['service']
+        os.kill(before['pid'], signal_number)
+        return before['epoch']
+
+    def kill_often(self, kills, seconds):
+        for number in range(kills):
+            time.sleep(seconds / kills * (0.5 + number % 3 / 2))
+            self.service.wait_restarted(self.kill())
+
+    def keepers(self):
+        return [pid for pid in self.service.members() if text(f'/proc/{pid}/comm') == 'keeper\n']
+
+    def test_writers(self):
+        self.mount()
+        writers = {(door, seed): self.spawn(door, ENDURE, self.at, str(SECONDS), '3', str(seed))
+                   for seed, door in enumerate(('library', 'library', 'kernel'))}
+        time.sleep(0.3)
+        self.kill_often(KILLS, 3)
+        doubts = 0
+        for (door, _), writer in writers.items():
+            output = writer.communicate(timeout=60)[0]
+            self.assertEqual(writer.returncode, 0, f'{door}: {output}\n{self.service.log("service")}')
+            print(f'\n{door}: operations, in doubt: {output.strip()}', end=' ')
+            doubts += int(output.split()[1])
+        log = self.service.log('service')
+        said = len(re.findall('answered EIO', log))
+        self.assertEqual(said, doubts, 'what is in doubt is said in the log, and nothing else is')
+        self.assertNotIn('cannot be found again', log)
+        self.assertEqual(re.findall(r'open files, [1-9]\d* lost', log), [])
+        self.assertEqual(self.service.status()['service']['restarts'], KILLS)
+
+    def test_what_the_kernel_holds(self):
+        self.mount()
+        for door in 'library', 'kernel':
+            path = f'{self.at}/{door}'
+            holder = self.spawn(door, 'python3', '-c', HOLDER, path)
+            self.assertEqual(holder.stdout.readline(), 'ready\n')
+            for number in range(3):
+                self.service.wait_restarted(self.kill())
+                taker = self.spawn(door, 'python3', '-c', TAKER, path)
+                self.assertEqual(taker.communicate(timeout=30)[0], 'held\nheld\n', door)
+                holder.stdin.write('\n')
+                holder.stdin.flush()
+                self.assertEqual(holder.stdout.readline(), f'still here{number:04d} {number:08d}\n', door)
+            holder.communicate(timeout=30)
+            self.assertEqual(holder.returncode, 0)
+
+    def test_nothing_is_kept_too_long(self):
+        """What is closed while no service runs, or with its process, is closed; keepers go when they are not needed."""
+        self.mount('local')
+        pool = self.service
+        pool.enter('sh', '-c', f'echo x > {self.at}/x')
+        before = len(pool.members())
+        for _ in range(4):
+            holder = self.spawn('library', 'python3', '-c', f'import os, sys\nfd = os.open("{self.at}/x", os.O_RDONLY)\nprint("ready", flush=True)\nsys.stdin.read()')
+            self.assertEqual(holder.stdout.readline(), 'ready\n')
+            epoch = self.kill()
+            holder.kill()
+            holder.communicate()
+            pool.wait_restarted(epoch)
+        wait_for('as many processes as before', lambda: len(pool.members()) == before)
+        keepers = self.keepers()
+        self.assertEqual(len(keepers), 1)
+        directory = f'/proc/{pool.status()["service"]["pid"]}/fd'
+        self.assertLessEqual([os.path.realpath(f'{directory}/{fd}') for fd in os.listdir(directory)].count(f'{self.back}/x'), 1, 'at most what the kernel knows of it')
+        # A keeper that dies is replaced.
+        os.kill(keepers[0], signal.SIGKILL)
+        wait_for('another keeper', lambda: [pid for pid in self.keepers() if pid != keepers[0]])
+
+
+class RestartByMailboxes(Restart):
+    trust = ('--trust', 'process')
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
