@@ -7,6 +7,7 @@ export const packages = {
   test: [
     'clang',
     'libclang-rt-14-dev',
+    'postgresql-15',
     'sqlite3',
     'strace',
     'acl',

@@ -2,6 +2,7 @@
  * diciclo-service - the filesystem service of one pool. Started by pool-init; see docs/contract.md.
  */
 #include <getopt.h>
+#include <linux/securebits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -74,6 +75,12 @@ static void raise_limits(void) {
 	}
 }
 
+/* Files are made under the ids of who asks, with the rights of the service: before there are threads. Without CAP_SETPCAP they are handed over afterwards. */
+static void keep_rights(void) {
+	int bits = prctl(PR_GET_SECUREBITS);
+	if (bits >= 0) prctl(PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP);
+}
+
 static unsigned usable_cpus(void) {
 	cpu_set_t set;
 	return sched_getaffinity(0, sizeof set, &set) ? 1 : (unsigned)CPU_COUNT(&set);
@@ -92,6 +99,7 @@ int main(int argc, char **argv) {
 	if (arguments.describe) return describe(modules);
 	signal(SIGPIPE, SIG_IGN);
 	umask(0);
+	keep_rights();
 	raise_limits();
 	dc_door_ledger_directory(arguments.directory);
 	char path[4096];

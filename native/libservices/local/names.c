@@ -6,8 +6,10 @@
 
 #include <dirent.h>
 #include <linux/openat2.h>
+#include <linux/securebits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -250,6 +252,42 @@ static int give(struct dc_context *context, int directory, int made)
 	return 0;
 }
 
+/*
+ * What is made belongs to the caller from its first moment: others find it by its name at once, and must not be refused because it is still ours. The service keeps its rights under other
+ * filesystem ids when it has SECBIT_NO_SETUID_FIXUP; elsewhere (tests without it) give() has to do.
+ */
+static bool other_ids(const struct dc_context *context)
+{
+	static _Thread_local int rights = -1;
+
+	if (context->cred->uid == 0 && context->cred->gid == 0)
+		return false;
+	if (rights < 0) {
+		int bits = prctl(PR_GET_SECUREBITS);
+		rights = bits >= 0 && bits & SECBIT_NO_SETUID_FIXUP;
+	}
+	return rights;
+}
+
+/* Raw: libc's would change all threads where it can; these are the calling thread's. */
+static void make_as_caller(struct dc_context *context)
+{
+	dc_block_begin(context);
+	if (other_ids(context)) {
+		syscall(SYS_setfsgid, context->cred->gid);
+		syscall(SYS_setfsuid, context->cred->uid);
+	}
+}
+
+static int made_as_caller(struct dc_context *context, int result)
+{
+	if (other_ids(context)) {
+		syscall(SYS_setfsuid, geteuid());
+		syscall(SYS_setfsgid, getegid());
+	}
+	return result;
+}
+
 /* Room for a descriptor, a checked name, a parent in use: the start of every call that makes something. The parent's descriptor, or -errno. */
 static int make_begin(struct local *local, struct dc_node *parent, const char *name)
 {
@@ -288,8 +326,9 @@ int local_create(struct dc_libservice *self, struct dc_context *context, struct 
 
 	if (directory < 0)
 		return directory;
-	dc_block_begin(context);
+	make_as_caller(context);
 	made = local_open_beneath(directory, name, O_CREAT | O_EXCL | O_NOFOLLOW | (writes ? O_RDWR : O_RDONLY), mode & 07777);
+	made = made_as_caller(context, made);
 	dc_block_end(context);
 	if (made == -EISDIR || made == -EXDEV)
 		made = -EEXIST; /* "." and ".." */
@@ -313,8 +352,9 @@ int local_tmpfile(struct dc_libservice *self, struct dc_context *context, struct
 		local_done(local_node_of(parent));
 		return -EINVAL; /* as open(2) says */
 	}
-	dc_block_begin(context);
+	make_as_caller(context);
 	made = local_open_beneath(directory, ".", O_TMPFILE | O_RDWR | (unsigned)(flags & O_EXCL), mode & 07777);
+	made = made_as_caller(context, made);
 	dc_block_end(context);
 	result = make_node(local, context, directory, NULL, made, LOCAL_WRITE, 0, node, attr);
 	if (!result) {
@@ -343,8 +383,8 @@ int local_mkdir(struct dc_libservice *self, struct dc_context *context, struct d
 
 	if (directory < 0)
 		return directory;
-	dc_block_begin(context);
-	return made_by_name(local_of(self), context, parent, directory, name, mkdirat(directory, name, mode & 07777) ? -errno : 0, AT_REMOVEDIR, node, attr);
+	make_as_caller(context);
+	return made_by_name(local_of(self), context, parent, directory, name, made_as_caller(context, mkdirat(directory, name, mode & 07777) ? -errno : 0), AT_REMOVEDIR, node, attr);
 }
 
 int local_mknod(struct dc_libservice *self, struct dc_context *context, struct dc_node *parent, const char *name, mode_t mode, dev_t device, struct dc_node **node,
@@ -357,8 +397,8 @@ int local_mknod(struct dc_libservice *self, struct dc_context *context, struct d
 	directory = make_begin(local_of(self), parent, name);
 	if (directory < 0)
 		return directory;
-	dc_block_begin(context);
-	return made_by_name(local_of(self), context, parent, directory, name, mknodat(directory, name, mode & (S_IFMT | 07777), device) ? -errno : 0, 0, node, attr);
+	make_as_caller(context);
+	return made_by_name(local_of(self), context, parent, directory, name, made_as_caller(context, mknodat(directory, name, mode & (S_IFMT | 07777), device) ? -errno : 0), 0, node, attr);
 }
 
 int local_symlink(struct dc_libservice *self, struct dc_context *context, struct dc_node *parent, const char *name, const char *target, struct dc_node **node,
@@ -368,8 +408,8 @@ int local_symlink(struct dc_libservice *self, struct dc_context *context, struct
 
 	if (directory < 0)
 		return directory;
-	dc_block_begin(context);
-	return made_by_name(local_of(self), context, parent, directory, name, symlinkat(target, directory, name) ? -errno : 0, 0, node, attr);
+	make_as_caller(context);
+	return made_by_name(local_of(self), context, parent, directory, name, made_as_caller(context, symlinkat(target, directory, name) ? -errno : 0), 0, node, attr);
 }
 
 /* ---- names alone ---------------------------------------------------------------------------------------------------------- */

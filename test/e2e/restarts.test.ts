@@ -1,0 +1,151 @@
+/** The service is killed ten times under databases, with writes under way: they notice nothing, and every acknowledged change is there. */
+import { existsSync, mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { execa } from 'execa';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Door, doors, makePool, type TestPool } from './harness.js';
+
+const KILLS = 10;
+const POSTGRES = '/usr/lib/postgresql/15/bin';
+
+let pool: TestPool;
+beforeAll(async () => {
+  // Ten kills in seconds: what is tested is what applications see, not how long a broken service is left alone.
+  process.env.DICICLO_TEST_NO_BACKOFF = '1';
+  pool = await makePool();
+}, 60_000);
+afterAll(async () => {
+  delete process.env.DICICLO_TEST_NO_BACKOFF;
+  await pool?.destroy();
+}, 60_000);
+
+async function run(door: Door, command: string[], options: { cwd?: string } = {}) {
+  const argv = await pool.engine.enterCommand(pool.pool, command, { door, cwd: options.cwd ?? pool.mount });
+  return execa(argv[0] as string, argv.slice(1), { all: true, reject: false, stdin: 'ignore', timeout: 60_000 });
+}
+
+/** Kills the service `KILLS` times, each time when it runs again, spread over `milliseconds`; how often it was killed while `busy` held. */
+async function killService(milliseconds: number, busy: () => boolean): Promise<number> {
+  let killed = 0;
+  for (let round = 0; round < KILLS && busy(); round++) {
+    await sleep((milliseconds / KILLS) * (0.6 + (round % 3) * 0.4));
+    const old = await pool.servicePid();
+    if (!busy()) break;
+    process.kill(old, 'SIGKILL');
+    killed++;
+    const end = Date.now() + 5000;
+    for (;;) {
+      const { service } = await pool.engine.showPool(pool.pool);
+      if (service && service.pid !== old && service.state === 'running') break;
+      if (Date.now() > end) throw new Error('the service is not back within 5 s');
+      await sleep(20);
+    }
+  }
+  return killed;
+}
+
+test('db_bench through both doors at once: fill and overwrite under ten kills, every key is there', async () => {
+  const keys = 150_000;
+  let running = doors.length;
+  const fills = doors.map(async (door) => {
+    const result = await run(door, [
+      'db_bench',
+      '--benchmarks=fillseq,overwrite,readrandom',
+      `--db=${pool.mount}/rocks-${door}`,
+      `--num=${keys}`,
+      '--value_size=200',
+      '--write_buffer_size=2097152',
+      '--target_file_size_base=1048576',
+      '--threads=1',
+    ]);
+    running--;
+    return result;
+  });
+  const killed = await killService(4000, () => running === doors.length);
+  const results = await Promise.all(fills);
+  for (const [index, result] of results.entries()) {
+    expect(result.exitCode, `${doors[index]}: ${result.all}`).toBe(0);
+    expect(result.all).toContain(`(${keys} of ${keys} found)`);
+  }
+  for (const door of doors) {
+    const other = door === 'library' ? 'kernel' : 'library';
+    const check = await run(door, [
+      'db_bench',
+      '--benchmarks=verifychecksum,readrandom',
+      '--use_existing_db=1',
+      `--db=${pool.mount}/rocks-${other}`,
+      `--num=${keys}`,
+      '--value_size=200',
+    ]);
+    expect(check.exitCode, check.all).toBe(0);
+    expect(check.all).toContain(`(${keys} of ${keys} found)`);
+  }
+  expect(killed).toBe(KILLS);
+}, 120_000);
+
+test.skipIf(!existsSync(`${POSTGRES}/initdb`))(
+  'PostgreSQL: pgbench under ten kills, no failed transaction, the books balance',
+  async () => {
+    const data = `${pool.mount}/postgres`;
+    const sockets = path.join(pool.work, 'sockets');
+    mkdirSync(sockets);
+    const as = (...command: string[]) => [
+      'setpriv',
+      '--reuid=postgres',
+      '--regid=postgres',
+      '--init-groups',
+      ...command,
+    ];
+    await pool.sh('library', `chmod 711 ${pool.work} && mkdir ${data} && chown postgres ${data} && chmod 700 ${data}`);
+    await execa('chown', ['postgres', sockets]);
+    const made = await run('library', as(`${POSTGRES}/initdb`, '-D', data, '-A', 'trust', '-U', 'bench', '--no-sync'), {
+      cwd: '/',
+    });
+    expect(made.exitCode, made.all).toBe(0);
+    const server = run(
+      'library',
+      as(`${POSTGRES}/postgres`, '-D', data, '-k', sockets, '-c', 'listen_addresses=', '-c', 'max_wal_size=64MB'),
+      { cwd: '/' },
+    );
+    const ask = (program: string, ...words: string[]) =>
+      execa(`${POSTGRES}/${program}`, ['-h', sockets, '-U', 'bench', ...words, 'postgres'], {
+        all: true,
+        reject: false,
+      });
+    try {
+      for (let tries = 0; (await ask('psql', '-c', 'select 1')).exitCode !== 0; tries++) {
+        if (tries > 200) throw new Error('PostgreSQL does not answer');
+        await sleep(100);
+      }
+      const filled = await ask('pgbench', '-i', '-q', '-s', '2');
+      expect(filled.exitCode, filled.all).toBe(0);
+      let busy = true;
+      const bench = ask('pgbench', '-c', '4', '-j', '2', '-T', '7').then((result) => {
+        busy = false;
+        return result;
+      });
+      const killed = await killService(4500, () => busy);
+      const result = await bench;
+      expect(result.exitCode, result.all).toBe(0);
+      expect(killed).toBe(KILLS);
+      expect(result.all).toContain('number of failed transactions: 0 ');
+      const done = Number(/transactions actually processed: (\d+)/.exec(result.all ?? '')?.[1]);
+      expect(done).toBeGreaterThan(100);
+      const sums = await ask(
+        'psql',
+        '-Atc',
+        `select count(*), sum(delta), (select sum(abalance) from pgbench_accounts), (select sum(tbalance) from pgbench_tellers),
+         (select sum(bbalance) from pgbench_branches) from pgbench_history`,
+      );
+      const [count, ...balances] = sums.stdout.split('|').map(Number);
+      expect(count).toBe(done);
+      expect(new Set(balances).size, sums.stdout).toBe(1);
+    } finally {
+      await pool.sh('library', `kill -INT $(head -1 ${data}/postmaster.pid)`, { cwd: '/' }).catch(() => {});
+      const ended = await server;
+      expect(ended.all).not.toMatch(/PANIC|could not/);
+    }
+  },
+  100_000,
+);
