@@ -29,6 +29,8 @@ struct dc_ending {
 };
 
 static bool is_ours(struct dc_pool *pool, pid_t pid) {
+	for (unsigned i = 0; i < pool->keepers.count; i++)
+		if (pid == pool->keepers.list[i]->pid) return true;
 	return pid == 1 || pid == pool->service.process.child.pid;
 }
 
