@@ -77,6 +77,7 @@ enum dc_uncarried {
 	DC_UNCARRIED_COUNT
 };
 void dc_uncarried(enum dc_uncarried which);
+uint64_t dc_uncarried_count(enum dc_uncarried which, const char **name);
 
 /* ---- mounts.c -------------------------------------------------------------------------------------------------------------- */
 struct dc_place {
@@ -90,6 +91,7 @@ extern bool dc_absolute_stopped; /* chroot and the like: absolute paths mean som
 extern char dc_pool_dir[512];
 extern char dc_library_path[512];
 extern int dc_log_level;
+int dc_mounts_start(const char *directory); /* 0 or -errno */
 bool dc_mounts_match(const char *path, struct dc_place *place);
 bool dc_mounts_device(uint64_t device, struct dc_place *place); /* rest stays unset */
 /* The mount point of an instance into `out` (1001 bytes): its length, 0 when it is gone. */

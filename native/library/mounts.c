@@ -141,27 +141,34 @@ void dc_log(int level, const char *text, const char *subject) {
 	dc_raw6(SYS_writev, 2, (long)parts, 5, 0, 0, 0);
 }
 
-/* As little as possible: a process that never touches a mount pays for this and nothing else. */
-__attribute__((constructor)) static void start(void) {
-	const char *directory = getenv("DICICLO_POOL_DIR"), *level = getenv("DICICLO_LOG");
-	if (!directory || directory[0] != '/' || strlen(directory) + 20 > sizeof dc_pool_dir) return;
-	strcpy(dc_pool_dir, directory);
-	if (level) dc_log_level = level[0] - '0';
+int dc_mounts_start(const char *directory) {
+	if (!directory || directory[0] != '/' || strlen(directory) + 20 > sizeof dc_pool_dir) return -EINVAL;
 	char path[sizeof dc_pool_dir + 16];
 	strcpy(path, directory);
 	strcat(path, "/mounts");
 	int fd = k_open(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0) return;
+	if (fd < 0) return fd;
 	long address = dc_raw6(SYS_mmap, 0, sizeof(struct dc_mounts), PROT_READ, MAP_SHARED, fd, 0);
 	k_close(fd);
-	if (address < 0 && address > -4096) return;
-	mounts = (const struct dc_mounts *)address;
-	if (mounts->magic != DC_MOUNTS_MAGIC || mounts->version != DC_LAYOUT_VERSION) {
+	if (address < 0 && address > -4096) return (int)address;
+	const struct dc_mounts *found = (const struct dc_mounts *)address;
+	if (found->magic != DC_MOUNTS_MAGIC || found->version != DC_LAYOUT_VERSION) {
 		dc_log(1, "mount table of another version:", path);
-		return;
+		dc_raw6(SYS_munmap, address, sizeof *found, 0, 0, 0, 0);
+		return -EPROTO;
 	}
+	mounts = found;
+	strcpy(dc_pool_dir, directory);
 	Dl_info info;
-	if (dladdr((void *)start, &info) && info.dli_fname && strlen(info.dli_fname) < sizeof dc_library_path) strcpy(dc_library_path, info.dli_fname);
+	if (dladdr((void *)dc_mounts_start, &info) && info.dli_fname && strlen(info.dli_fname) < sizeof dc_library_path) strcpy(dc_library_path, info.dli_fname);
 	dc_session_init();
 	dc_active = true;
+	return 0;
+}
+
+/* As little as possible: a process that never touches a mount pays for this and nothing else. */
+__attribute__((constructor)) static void start(void) {
+	const char *directory = getenv("DICICLO_POOL_DIR"), *level = getenv("DICICLO_LOG");
+	if (level) dc_log_level = level[0] - '0';
+	if (directory) dc_mounts_start(directory);
 }

@@ -173,6 +173,12 @@ void dc_session_leave(void) {
 	atomic_store(&state->phase, NONE);
 }
 
+uint64_t dc_uncarried_count(enum dc_uncarried which, const char **name) {
+	struct dc_client *client = dc_session_if_ready();
+	*name = uncarried_names[which];
+	return atomic_load(&early[which]) + (client ? atomic_load(&client->arena->uncarried[which].count) : 0);
+}
+
 void dc_uncarried(enum dc_uncarried which) {
 	struct dc_client *client = dc_session_if_ready();
 	_Atomic uint64_t *count = client ? &client->arena->uncarried[which].count : &early[which];
