@@ -168,7 +168,8 @@ int dc_mounts_start(const char *directory) {
 
 /* As little as possible: a process that never touches a mount pays for this and nothing else. */
 __attribute__((constructor)) static void start(void) {
-	const char *directory = getenv("DICICLO_POOL_DIR"), *level = getenv("DICICLO_LOG");
+	/* Not of who runs a set-user-id program: it would answer that program's file calls. */
+	const char *directory = secure_getenv("DICICLO_POOL_DIR"), *level = secure_getenv("DICICLO_LOG");
 	if (level) dc_log_level = level[0] - '0';
 	if (directory) dc_mounts_start(directory);
 }

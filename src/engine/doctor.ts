@@ -317,11 +317,30 @@ function doorOf(file: string, facts: ProgramFacts): Finding {
   if (facts.go) return kernel('Go programs call the kernel themselves and pass by the C library');
   if (!facts.loader) return kernel('it is linked statically, so no library can be preloaded');
   if (facts.loader.includes('musl')) return kernel('it uses musl, the filesystem library is for glibc');
-  return ok(
-    'door',
-    'door',
-    `library door: dynamic glibc program${hasCapabilities(file) ? ' (with file capabilities: only when run by root)' : ''}`,
-  );
+  if (!GLIBC_LOADER.test(path.basename(facts.loader)))
+    return kernel(`its loader ${facts.loader} is not glibc's, which the filesystem library is for`);
+  const linked = facts.needed.some((name) => name.startsWith('libdiciclo.so'));
+  const kind = linked ? 'linked with the filesystem library' : 'dynamic glibc program';
+  const only = !linked && hasCapabilities(file) ? ' (with file capabilities: only when run by root)' : '';
+  const but = reservations(facts);
+  if (but.length === 0) return ok('door', 'door', `library door: ${kind}${only}`);
+  return bad('door', 'door', 'warning', `library door: ${kind}${only}; but ${but.join('; ')}`);
+}
+
+/** ld-linux.so.2, ld-linux-x86-64.so.2, ld-linux-aarch64.so.1, ld64.so.2, ld.so.1 */
+const GLIBC_LOADER = /^(ld-linux.*|ld64|ld)\.so\.\d+$/;
+
+/** What a carried program does past the library. */
+function reservations(facts: ProgramFacts): string[] {
+  const uses = (library: string) => facts.needed.some((name) => name.startsWith(`${library}.so`));
+  const but: string[] = [];
+  if (facts.ownCalls.length > 0)
+    but.push(`it makes system calls of its own (${facts.ownCalls.join(', ')}), which use the kernel door`);
+  if (uses('liburing')) but.push('once it makes an io_uring ring it uses the kernel door alone');
+  if (uses('libaio')) but.push('what it submits through libaio uses the kernel door');
+  if (uses('libasan') || uses('libtsan'))
+    but.push("a sanitizer's run-time wants to be loaded first: set ASAN_OPTIONS=verify_asan_link_order=0");
+  return but;
 }
 
 /** File capabilities make the loader drop preloads for users that gain them. */

@@ -49,6 +49,31 @@ describe('doctor', () => {
     expect(await door(path.join(directory, 'dynamic'))).toContain('setuid');
   });
 
+  it.skipIf(!existsSync('/usr/bin/gcc') || process.arch !== 'x64')('says what goes past the library', async () => {
+    const file = (name: string) => path.join(directory, name);
+    writeFileSync(
+      file('own.c'),
+      'int main(void) { long n = 257, fd; __asm__ volatile("mov $257, %%eax; xor %%edx, %%edx; syscall" : "=a"(fd) : "D"(-100), "S"("x") : "rcx", "r11", "rdx"); return (int)(fd + n); }\n',
+    );
+    execFileSync('gcc', ['-o', file('own'), file('own.c')]);
+    expect(await door(file('own'))).toMatch(/^library door.*system calls of its own \(openat\)/);
+    writeFileSync(file('ring.c'), 'int ring(void) { return 0; }\n');
+    writeFileSync(file('user.c'), 'int ring(void); int main(void) { return ring(); }\n');
+    for (const [library, words] of [
+      ['liburing.so.2', 'io_uring ring'],
+      ['libaio.so.1', 'through libaio'],
+    ] as const) {
+      execFileSync('gcc', ['-shared', '-fPIC', `-Wl,-soname,${library}`, '-o', file(library), file('ring.c')]);
+      execFileSync('gcc', ['-o', file('user'), file('user.c'), file(library)]);
+      expect(await door(file('user'))).toContain(words);
+    }
+    execFileSync('gcc', ['-shared', '-fPIC', '-Wl,-soname,libdiciclo.so', '-o', file('libdiciclo.so'), file('ring.c')]);
+    execFileSync('gcc', ['-o', file('linked'), file('user.c'), file('libdiciclo.so')]);
+    expect(await door(file('linked'))).toMatch(/^library door: linked/);
+    execFileSync('gcc', ['-o', file('strange'), '-Wl,--dynamic-linker,/system/bin/linker64', file('own.c')]);
+    expect(await door(file('strange'))).toContain("is not glibc's");
+  });
+
   it('knows what is no program at all', async () => {
     expect((await doctor('no-such-program-here'))[0]).toMatchObject({ status: 'missing' });
     expect((await doctor('/etc'))[0]).toMatchObject({ status: 'missing' });

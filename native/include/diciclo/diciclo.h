@@ -3,7 +3,7 @@
  *
  * The library's file functions have libc's names, so a program that is linked with it needs no call of this header to be carried: where DICICLO_POOL_DIR is set (`diciclo run` sets it)
  * open(2), read(2) and all the others below a mount go to the service. What linking gains over preloading:
- *   - it cannot be lost: environments that are cleared (env -i, sudo, cron, ssh), set-user-id programs, and a dlopen'ed RTLD_DEEPBIND plug-in still get it;
+ *   - it cannot be lost where environments are cleared (env -i, sudo, cron, ssh) or not believed (set-user-id programs, which must name the pool themselves);
  *   - a program that was started without knowing its pool joins it by name at run time (diciclo_use), as a server does that serves several;
  *   - the attach (one socket message, under a millisecond) happens when the program likes (diciclo_attach), not in its first request;
  *   - the program can ask what nobody tells a preloaded one: through which door a file goes, and what went round the library (diciclo_door_of_*, diciclo_uncarried).
