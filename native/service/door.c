@@ -42,36 +42,7 @@ void door_log(const struct dc_door *door, int priority, const char *format, ...)
 	if (host && host->log) host->log(host, priority, "kernel door of %s: %s", door->instance->name, text);
 }
 
-/* ---- INIT ----------------------------------------------------------------------------------------------------------------- */
-static void want(struct fuse_conn_info *conn, unsigned capability, bool on) {
-	if (on && (conn->capable & capability)) conn->want |= capability;
-	if (!on) conn->want &= ~capability;
-}
-
-static void door_init(void *userdata, struct fuse_conn_info *conn) {
-	struct dc_door *door = userdata;
-	conn->max_write = DOOR_TRANSFER_MAX;
-	conn->max_readahead = DOOR_TRANSFER_MAX;
-	conn->max_background = 64;
-	conn->congestion_threshold = 48;
-	want(conn, FUSE_CAP_ATOMIC_O_TRUNC, false);  /* truncation comes as SETATTR, so that open needs no request */
-	want(conn, FUSE_CAP_WRITEBACK_CACHE, false); /* the service is the only truth */
-	want(conn, FUSE_CAP_POSIX_LOCKS, false);     /* locks stay in the kernel: they hold between all processes of this machine */
-	want(conn, FUSE_CAP_FLOCK_LOCKS, false);
-	want(conn, FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE, false); /* data go to and from memory: a pipe would be one copy more */
-	want(conn, FUSE_CAP_AUTO_INVAL_DATA, false); /* pages go when we say so, not when a time changed */
-	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA, true);
-	want(conn, FUSE_CAP_ASYNC_READ, true);
-	want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
-	want(conn, FUSE_CAP_READDIRPLUS, door->cache);
-	want(conn, FUSE_CAP_READDIRPLUS_AUTO, door->cache);
-	want(conn, FUSE_CAP_CACHE_SYMLINKS, door->cache); /* a link's text never changes; a new link is a new node */
-	want(conn, FUSE_CAP_POSIX_ACL, true);
-	want(conn, FUSE_CAP_EXPORT_SUPPORT, true);
-	door->no_open = door->cache && (conn->capable & FUSE_CAP_NO_OPEN_SUPPORT);
-	door->no_opendir = door->cache && (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT);
-}
-
+/* ---- the device ----------------------------------------------------------------------------------------------------------- */
 const struct fuse_lowlevel_ops door_operations = {
 	.init = door_init, .lookup = door_lookup, .forget = door_forget, .forget_multi = door_forget_multi, .getattr = door_getattr, .setattr = door_setattr,
 	.readlink = door_readlink, .mknod = door_mknod, .mkdir = door_mkdir, .unlink = door_unlink, .rmdir = door_rmdir, .symlink = door_symlink, .rename = door_rename,
@@ -82,20 +53,11 @@ const struct fuse_lowlevel_ops door_operations = {
 	/* access: the kernel checks by itself (default_permissions). Locks, ioctl, poll, bmap: the kernel's own answers to ENOSYS are the right ones. */
 };
 
-/* Flags that libfuse 3.14 has no word for. */
-static void patch_init_answer(struct dc_door *door, struct fuse_init_out *out) {
-	uint64_t flags = out->flags | (uint64_t)out->flags2 << 32;
-	flags |= door->kernel_flags & DOOR_INIT_HANDLE_KILLPRIV_V2; /* else the kernel asks for security.capability before every write */
-	if (!door->cache && (door->kernel_flags & FUSE_INIT_EXT)) flags |= door->kernel_flags & DOOR_INIT_DIRECT_IO_ALLOW_MMAP;
-	out->flags = (uint32_t)flags;
-	out->flags2 = (uint32_t)(flags >> 32);
-}
-
 static ssize_t device_write(int fd, struct iovec *iov, int count, void *userdata) {
 	struct dc_door *door = userdata;
 	struct fuse_out_header *header = iov[0].iov_base;
 	bool init = door->init_unique && header->unique == door->init_unique;
-	if (init && !header->error && count == 2 && iov[1].iov_len == sizeof(struct fuse_init_out)) patch_init_answer(door, iov[1].iov_base);
+	if (init && !header->error && count == 2 && iov[1].iov_len == sizeof(struct fuse_init_out)) door_init_answer(door, iov[1].iov_base);
 	ssize_t written;
 	DOOR_BEFORE_ANSWER(door);
 	do written = writev(fd, iov, count);
@@ -122,37 +84,6 @@ static ssize_t device_read(int fd, void *buffer, size_t size, void *userdata) {
 		return (ssize_t)door->init_length;
 	}
 	return read(fd, buffer, size);
-}
-
-/* Feeds the saved INIT through libfuse, on the caller's thread. */
-static int serve_init(struct dc_door *door, const struct dc_door_options *options, struct dc_error *error) {
-	struct fuse_in_header header;
-	struct fuse_init_in init = {0};
-	size_t minimum = sizeof header + offsetof(struct fuse_init_in, flags2);
-	if (options->init_length < minimum || options->init_length > 4096) return dc_error_set(error, EINVAL, "the saved INIT request has %zu bytes", options->init_length);
-	memcpy(&header, options->init_request, sizeof header);
-	size_t body = options->init_length - sizeof header;
-	memcpy(&init, options->init_request + sizeof header, body < sizeof init ? body : sizeof init);
-	if (header.opcode != FUSE_INIT || init.major != FUSE_KERNEL_VERSION || init.minor < 31)
-		return dc_error_set(error, EPROTO, "the kernel offers FUSE %u.%u (request %u), this door needs 7.31 or later", init.major, init.minor, header.opcode);
-	door->kernel_minor = init.minor;
-	door->kernel_flags = init.flags | (init.flags & FUSE_INIT_EXT ? (uint64_t)init.flags2 << 32 : 0);
-	/* Names that outlive us can be distrusted from 7.44 on; before, they must expire by themselves. */
-	door->timeout = !door->cache ? 0 : init.minor >= 44 ? DOOR_FOREVER : 1;
-	/* A whole struct for libfuse, whatever the kernel's length was. */
-	unsigned char whole[sizeof header + sizeof init];
-	memcpy(whole, &header, sizeof header);
-	memcpy(whole + sizeof header, &init, sizeof init);
-	door->init_request = whole;
-	door->init_length = sizeof whole;
-	door->init_unique = header.unique;
-	struct fuse_buf buffer = {0};
-	int length = fuse_session_receive_buf(door->session, &buffer);
-	if (length > 0) fuse_session_process_buf(door->session, &buffer);
-	free(buffer.mem);
-	door->init_request = NULL;
-	if (length <= 0 || fuse_session_exited(door->session)) return dc_error_set(error, EPROTO, "the FUSE handshake failed");
-	return 0;
 }
 
 /* Before the first request is read: what was asked of a predecessor must not be sent again once we have taken it. pool-init may have done so already; twice is no harm here. */
@@ -353,7 +284,7 @@ struct dc_door *dc_door_start(struct dc_instance *instance, const struct dc_door
 	int result = door_table_open(door);
 	if (result) dc_error_set(error, -result, "no memory for the kernel door's table");
 	if (!result) result = session_open(door, error);
-	if (!result) result = serve_init(door, options, error);
+	if (!result) result = door_serve_init(door, options, error);
 	if (result) {
 		door_free(door);
 		return NULL;

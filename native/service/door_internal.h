@@ -1,7 +1,7 @@
 /*
  * door_internal.h - what the parts of the kernel door share. See docs/doors.md for the reasoning.
  *
- *   door.c        start, stop, threads, INIT
+ *   door.c        start, stop, threads    door_init.c  the handshake
  *   door_nodes.c  kernel node numbers <-> nodes of the stack
  *   door_notify.c what the kernel must be told after changes made elsewhere
  *   door_names.c  operations on names    door_attr.c  on attributes and extended attributes
@@ -140,6 +140,13 @@ void door_entry_forget(struct dc_door *door, uint64_t number, uint64_t count);
 int door_table_extend(struct dc_door *door, uint32_t used);
 bool door_entry_restore(struct dc_door *door, uint32_t index, uint64_t number, uint64_t lookups, struct dc_node *node);
 void door_table_gather(struct dc_door *door);
+
+/* ---- the handshake -------------------------------------------------------------------------------------------------------- */
+void door_init(void *userdata, struct fuse_conn_info *conn);
+/* libfuse's answer on its way to the kernel: adds what libfuse 3.14 has no word for. */
+void door_init_answer(struct dc_door *door, struct fuse_init_out *out);
+/* Feeds the saved INIT through libfuse, on the caller's thread. */
+int door_serve_init(struct dc_door *door, const struct dc_door_options *options, struct dc_error *error);
 
 /* ---- notifications -------------------------------------------------------------------------------------------------------- */
 /* Before reading from the stack what a reply will let the kernel cache. */

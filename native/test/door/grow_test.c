@@ -184,22 +184,3 @@ void grow_quiet(void) {
 	CHECK(atomic_load(&entry->pages) >> 16 == 3);
 	stack_forget(node);
 }
-
-/* By hand (`door-test bench_`): what telling costs the library's write, ns per call, without the write itself. */
-static double changed_ns(struct dc_node *node, int count, off_t step) {
-	uint64_t start = dc_now_ns();
-	for (int i = 0; i < count; i++) dc_door_changed_data(world.instance.door, node, (i + 1) * step, PAGE_BYTES);
-	return (double)(dc_now_ns() - start) / count;
-}
-void bench_changed(void) {
-	struct stat st;
-	change_create("b", "x");
-	struct dc_node *node = stack_node("b");
-	printf("  unknown to the kernel %.1f ns", changed_ns(node, 1000000, PAGE_BYTES));
-	CHECK(stat(path("b"), &st) == 0);
-	CHECK(truncate(path("b"), 1) == 0);
-	changed_ns(node, 1, 0);
-	printf(", known and not larger %.1f ns", changed_ns(node, 100000, 0));
-	printf(", known and a page larger each time %.1f ns\n", changed_ns(node, 100000, PAGE_BYTES));
-	stack_forget(node);
-}
