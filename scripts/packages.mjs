@@ -10,6 +10,8 @@ export const packages = {
     'postgresql-15',
     'sqlite3',
     'strace',
+    'rsync',
+    'liburing-dev',
     'acl',
     'attr',
     'psmisc',
