@@ -47,7 +47,7 @@ _Noreturn static void die(int status, const char *format, ...) {
 }
 
 static void remove_files(void) {
-	static const char *const names[] = {"attach.sock", "control.sock", "service.sock", "mounts", "init.json"};
+	static const char *const names[] = {"attach.sock", "control.sock", "regions.sock", "service.sock", "mounts", "init.json"};
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) unlinkat(pool.directory_fd, names[i], 0);
 }
 

@@ -23,6 +23,7 @@ enum {
 	DC_PATH_NOFOLLOW = 1u << 0,  /* do not follow a symbolic link in the last component */
 	DC_PATH_EMPTY = 1u << 1,     /* an empty path means `handle` itself (AT_EMPTY_PATH, and every f* call) */
 	DC_PATH2_FOLLOW = 1u << 2,   /* link: AT_SYMLINK_FOLLOW */
+	DC_READ_REFER = 1u << 4,     /* read: the sender can map cache regions */
 	DC_ACCESS_EFFECTIVE = 1u << 3, /* access: by effective ids (the service knows only these two sets as of attach) */
 };
 
@@ -35,7 +36,8 @@ enum dc_operation {
 	DC_OP_OPEN,          /* path; in: mode, mask = open(2) flags (O_CREAT, O_EXCL, O_TRUNC, O_DIRECTORY, O_NOFOLLOW, O_TMPFILE, O_APPEND, O_SYNC, O_PATH ...);
 	                        out: value[0] handle, value[1] 1: the kernel door knows this node, attr */
 	DC_OP_CLOSE,         /* handle */
-	DC_OP_READ,          /* handle, offset, length <= DC_BUFFER_SIZE; out: data in the buffer */
+	DC_OP_READ,          /* handle, offset, length <= DC_BUFFER_SIZE; out: data in the buffer. With DC_READ_REFER, where trust allows: out: value[0] number of struct dc_reference in
+	                        the buffer instead of the data (0: the data), value[1] until when they may be kept (CLOCK_MONOTONIC_COARSE, ns) */
 	DC_OP_WRITE,         /* handle, offset, length, data in the buffer; mask = RWF_* of pwritev2(2); the handle's O_APPEND holds; out: value[0] offset behind the last byte written,
 	                        value[1] grant: the generation of the post ring under which more may be posted, 0: none */
 	DC_OP_FSYNC,         /* handle, mask 1: fdatasync */
@@ -97,6 +99,19 @@ struct dc_attach_answer {
 	uint32_t client, generation;
 	uint64_t queue_size, arena_size; /* queue_size 0: there is no queue, requests go through the arena's mailbox (trust: process) */
 	uint64_t epoch;
+};
+
+/* ---- cache regions ---------------------------------------------------------------------------------------------------------
+ * SOCK_SEQPACKET to POOLDIR/regions.sock, served by the service, trust: pool only: dc_region_request, answered by dc_region_answer with a read-only descriptor of the region.
+ */
+#define DC_REGION_MAGIC 0x64635267u
+struct dc_region_request {
+	uint32_t magic, client, generation, region;
+};
+struct dc_region_answer {
+	uint32_t magic;
+	int32_t error; /* 0 or errno */
+	uint64_t bytes;
 };
 
 #endif

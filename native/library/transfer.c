@@ -5,6 +5,7 @@
  * longer than a buffer (1 MiB) to an O_APPEND description are several appends.
  */
 #include "internal.h"
+#include "leases.h"
 
 #include <limits.h>
 
@@ -35,16 +36,73 @@ static size_t copy_piece(struct cursor *cursor, unsigned char *buffer, size_t si
 	return done;
 }
 
-static int64_t read_piece(struct dc_file *file, struct cursor *cursor, size_t size, off_t offset) {
+/* The answer says where the data lie. False: they have moved on. */
+static bool copy_referred(struct dc_file *file, const struct dc_call *call, struct cursor *cursor, size_t bytes, off_t offset) {
+	struct cursor before = *cursor;
+	uint64_t until = call->slot->value[1], count = call->slot->value[0];
+	const struct dc_reference *references = (const struct dc_reference *)call->buffer;
+	size_t within = (size_t)offset % DC_LEASE_PAGE, done = 0;
+	for (uint64_t i = 0; i < count && done < bytes; i++, within = 0) {
+		struct dc_lease lease;
+		size_t part = DC_LEASE_PAGE - within < bytes - done ? DC_LEASE_PAGE - within : bytes - done;
+		if (!dc_lease_find_region(file, &references[i], &lease)) break;
+		copy_piece(cursor, (unsigned char *)lease.data + within, part, false);
+		if (!dc_lease_holds(&lease)) break;
+		dc_lease_remember(file, ((uint64_t)offset + done) / DC_LEASE_PAGE, &lease, references[i].bytes, until);
+		done += part;
+	}
+	if (done == bytes) return true;
+	*cursor = before;
+	return false;
+}
+
+static int64_t read_request(struct dc_file *file, struct cursor *cursor, size_t size, off_t offset, bool refer) {
 	struct dc_call call;
 	dc_call_begin(&call, file->client, DC_OP_READ, file->instance, file->handle);
 	call.slot->offset = (uint64_t)offset;
 	call.slot->length = size;
+	if (refer) call.slot->flags = DC_READ_REFER;
 	int64_t result = dc_call_send(&call);
 	if (result > (int64_t)size) result = -EIO;
-	if (result > 0) copy_piece(cursor, call.buffer, (size_t)result, false);
+	if (result > 0 && refer && call.slot->value[0]) {
+		if (!copy_referred(file, &call, cursor, (size_t)result, offset)) result = -EAGAIN;
+	} else if (result > 0) {
+		copy_piece(cursor, call.buffer, (size_t)result, false);
+	}
 	dc_call_end(&call);
 	return result;
+}
+
+/* From the cache's pages by what is remembered: how many bytes from `offset` on, before the first page that is not. */
+static size_t read_leased(struct dc_file *file, struct cursor *cursor, size_t size, off_t offset) {
+	struct dc_lease_time time = dc_lease_time(file->client);
+	size_t done = 0;
+	while (done < size) {
+		struct dc_lease lease;
+		struct cursor before = *cursor;
+		size_t within = ((size_t)offset + done) % DC_LEASE_PAGE, part = DC_LEASE_PAGE - within < size - done ? DC_LEASE_PAGE - within : size - done;
+		if (!dc_lease_lookup(file, ((uint64_t)offset + done) / DC_LEASE_PAGE, within + part, time, &lease)) break;
+		copy_piece(cursor, (unsigned char *)lease.data + within, part, false);
+		if (!dc_lease_holds(&lease)) {
+			*cursor = before;
+			break;
+		}
+		done += part;
+	}
+	return done;
+}
+
+/* Without a request as far as that goes; else by the answer's references; else through the buffer. */
+static int64_t read_piece(struct dc_file *file, struct cursor *cursor, size_t size, off_t offset) {
+	if (!dc_lease_given(file->client)) return read_request(file, cursor, size, offset, false);
+	size_t done = read_leased(file, cursor, size, offset);
+	if (done == size) {
+		dc_lease_count(file->client);
+		return (int64_t)size;
+	}
+	int64_t result = read_request(file, cursor, size - done, offset + (off_t)done, true);
+	if (result == -EAGAIN) result = read_request(file, cursor, size - done, offset + (off_t)done, false);
+	return result >= 0 ? (int64_t)done + result : done ? (int64_t)done : result;
 }
 
 /* Into the ring, where the instance writes back and the service has granted it: done when it lies there. */
@@ -84,7 +142,8 @@ static int64_t pieces(struct dc_file *file, bool write, const struct iovec *iov,
 	size_t done = 0;
 	*end = offset;
 	do {
-		size_t size = total - done < DC_BUFFER_SIZE ? total - done : DC_BUFFER_SIZE;
+		/* Posted, a long write is made in pieces while the next ones are copied. */
+		size_t limit = write && !rwf && atomic_load_explicit(&file->grant, memory_order_relaxed) ? DC_POST_MAX : DC_BUFFER_SIZE, size = total - done < limit ? total - done : limit;
 		int64_t result = write ? write_piece(file, &cursor, size, offset + (off_t)done, rwf, end) : read_piece(file, &cursor, size, offset + (off_t)done);
 		if (result < 0) return done ? (int64_t)done : result == -ESTALE ? -EIO : result;
 		done += (size_t)result;

@@ -1,5 +1,6 @@
 #include "host.h"
 #include "keeper.h"
+#include "regions.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,8 @@
 #define REGIONS_MAX 65536u
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct { void *address; size_t bytes; int fd; } regions[REGIONS_MAX];
+static struct { void *address; size_t bytes; int fd; uint32_t number; } regions[REGIONS_MAX];
+static uint32_t next_region; /* numbers are never used again, by no later service either: clients remember them */
 
 static void log_line(int priority, const char *format, va_list arguments) {
 	static const char *const names[] = {"emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"};
@@ -60,7 +62,7 @@ static void *cache_region(const struct dc_host *host, size_t bytes, uint32_t *re
 		regions[slot].address = address;
 		regions[slot].bytes = bytes;
 		regions[slot].fd = fd;
-		*region = slot;
+		*region = regions[slot].number = (uint32_t)(host->epoch & 0xfffu) << 20 | (++next_region & 0xfffffu);
 	} else if (fd >= 0) {
 		close(fd);
 	}
@@ -71,12 +73,33 @@ static void *cache_region(const struct dc_host *host, size_t bytes, uint32_t *re
 
 static void cache_release(const struct dc_host *host, uint32_t region) {
 	pthread_mutex_lock(&lock);
-	if (region < REGIONS_MAX && regions[region].address) {
-		munmap(regions[region].address, regions[region].bytes);
-		close(regions[region].fd);
-		regions[region].address = NULL;
+	for (uint32_t slot = 0; slot < REGIONS_MAX; slot++) {
+		if (!regions[slot].address || regions[slot].number != region) continue;
+		/* Clients that have mapped it must not keep the memory. */
+		madvise(regions[slot].address, regions[slot].bytes, MADV_REMOVE);
+		munmap(regions[slot].address, regions[slot].bytes);
+		close(regions[slot].fd);
+		regions[slot].address = NULL;
+		break;
 	}
 	pthread_mutex_unlock(&lock);
+}
+
+/* Read-only: a memfd opened anew has the rights of that open. */
+int dc_host_region(uint32_t region, size_t *bytes) {
+	int fd = -ENOENT;
+	pthread_mutex_lock(&lock);
+	for (uint32_t slot = 0; slot < REGIONS_MAX; slot++) {
+		if (!regions[slot].address || regions[slot].number != region) continue;
+		char path[48];
+		snprintf(path, sizeof path, "/proc/self/fd/%d", regions[slot].fd);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0) fd = -errno;
+		*bytes = regions[slot].bytes;
+		break;
+	}
+	pthread_mutex_unlock(&lock);
+	return fd;
 }
 
 static int inherited(const struct dc_host *host, dev_t device, ino_t inode) {

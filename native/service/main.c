@@ -18,6 +18,7 @@
 #include "door.h"
 #include "host.h"
 #include "link.h"
+#include "regions.h"
 #include "stack.h"
 #include "workers.h"
 
@@ -108,6 +109,11 @@ int main(int argc, char **argv) {
 	if (result) {
 		dc_log(LOG_ERR, "cannot listen at %s: %s", path, strerror(-result));
 		return 1;
+	}
+	if (!arguments.by_mailbox) {
+		snprintf(path, sizeof path, "%s/regions.sock", arguments.directory);
+		result = dc_regions_start(path);
+		if (result) dc_log(LOG_WARNING, "cannot listen at %s: %s; reads are copied", path, strerror(-result));
 	}
 	/* Many threads, few awake: the rest wait to stand in for those that block (workers.h). */
 	unsigned cpus = usable_cpus(), workers = arguments.workers ? arguments.workers : cpus * 4 < 8 ? 8 : cpus * 4;

@@ -6,6 +6,7 @@
 
 #include "operations.h"
 #include "posts.h"
+#include "regions.h"
 
 /* A handle that may read or write data, and its node. */
 static struct dc_handle *data_handle(struct dc_request *request, uint64_t number, bool write, struct dc_node **node, int *error) {
@@ -20,6 +21,21 @@ static struct dc_handle *data_handle(struct dc_request *request, uint64_t number
 	return NULL;
 }
 
+#define REFERENCES_MAX (DC_BUFFER_SIZE / 4096 + 1)
+
+/* Where the data lie instead of the data. -EAGAIN: not all of them are cached. */
+static ssize_t read_references(struct dc_request *request, struct dc_node *node) {
+	struct dc_reference references[REFERENCES_MAX];
+	unsigned count;
+	uint64_t until;
+	ssize_t result = DC_REQUEST_CALL(request, references, node, (off_t)request->offset, request->length, references, REFERENCES_MAX, &count, &until);
+	if (result <= 0) return result;
+	memcpy(request->buffer, references, count * sizeof *references);
+	request->slot->value[0] = count;
+	request->slot->value[1] = until;
+	return result;
+}
+
 int64_t dc_op_read(struct dc_request *request) {
 	struct dc_node *node;
 	int error;
@@ -28,7 +44,10 @@ int64_t dc_op_read(struct dc_request *request) {
 	if (!handle) return error;
 	struct iovec iov = {.iov_base = request->buffer, .iov_len = request->length};
 	uint32_t flags = handle->flags & O_DIRECT ? DC_IO_DIRECT : 0;
-	ssize_t result = DC_REQUEST_CALL(request, read, node, &iov, 1, (off_t)request->offset, flags);
+	request->slot->value[0] = 0;
+	ssize_t result = -EAGAIN;
+	if (request->flags & DC_READ_REFER && !flags && dc_regions_open()) result = read_references(request, node);
+	if (result == -EAGAIN) result = DC_REQUEST_CALL(request, read, node, &iov, 1, (off_t)request->offset, flags);
 	dc_handle_put(handle);
 	return result;
 }

@@ -14,10 +14,12 @@
 
 #include "host.h"
 #include "queue.h"
+#include "regions.h"
 
 #define POSTERS_MAX 256u /* clients with grants at a time; others send requests */
 #define TICK_NS 200000000u
 #define IDLE_TICKS 10u
+#define READERS_MAX 16u
 #define RUN_RECORDS 256u
 #define RUN_BYTES (1u << 20)
 #define CACHED_BITS 7u /* attributes, pages, entries: door_internal.h */
@@ -52,6 +54,7 @@ static int make(struct dc_client_record *client, struct dc_worker *worker, struc
 	if (run->offset > INT64_MAX || run->offset + run->bytes > INT64_MAX) return -EFBIG;
 	struct dc_context context = {.cred = &client->cred, .pid = client->pid, .worker = worker};
 	off_t offset = (off_t)run->offset;
+	atomic_store_explicit(&node->core.readers, 0, memory_order_relaxed);
 	uint64_t start = dc_ticks();
 	ssize_t result = DC_FILE_CALL(stack_root(handle->instance), write, &context, node, run->iov, (int)run->count, &offset, 0);
 	uint64_t each = (dc_ticks() - start) * 1000 / dc_ticks_per_us() / run->count;
@@ -247,6 +250,7 @@ uint32_t dc_posts_grant(struct dc_handle *handle, struct dc_node *node) {
 		if (atomic_load(&node->core.kernel_cached) & CACHED_BITS) {
 			atomic_fetch_sub(&node->core.posters, 1);
 		} else {
+			DC_FILE_CALL(stack_root(handle->instance), distrust, node); /* a posted write is not in the page yet */
 			grant = handle->grant = posts->generation;
 			handle->granted_next = posts->granted;
 			posts->granted = handle;
@@ -283,6 +287,7 @@ void dc_posts_begin(struct dc_client_record *client) {
 	posts->granted = NULL;
 	posts->listed = false;
 	posts->idle_ticks = 0;
+	atomic_store(&ring->lease_epoch, dc_regions_open() ? (uint32_t)dc_epoch() : 0); /* before any door of this service is open */
 	atomic_store(&ring->sealed, posts->generation);
 	atomic_store(&ring->generation, posts->generation);
 }
@@ -299,6 +304,16 @@ void dc_posts_counts(struct dc_posts_counts *out) {
 }
 
 /* ---- the front: what both doors call in place of the stack's root ---------------------------------------------------------------------------------- */
+static void drain_all(struct dc_worker *worker) {
+	for (unsigned i = 0; i < POSTERS_MAX; i++) {
+		uint64_t entry = atomic_load(&posters[i]);
+		struct dc_client_record *client = entry ? dc_client_get((uint32_t)entry - 1, (uint32_t)(entry >> 32)) : NULL;
+		if (!client) continue;
+		dc_posts_drain(client, worker);
+		dc_client_put(client);
+	}
+}
+
 static void take_back_from(struct dc_client_record *client, const struct dc_node *node) {
 	pthread_mutex_lock(&client->posts.lock);
 	struct dc_handle *handle = client->posts.granted;
@@ -307,17 +322,24 @@ static void take_back_from(struct dc_client_record *client, const struct dc_node
 	pthread_mutex_unlock(&client->posts.lock);
 }
 
-/* Nobody with a grant, nothing to do: one load. */
-static inline void settle(struct dc_context *context, struct dc_node *node) {
-	if (__builtin_expect(atomic_load_explicit(&node->core.posters, memory_order_seq_cst) == 0, 1)) return;
+static void take_back_all(const struct dc_node *node) {
 	for (unsigned i = 0; i < POSTERS_MAX; i++) {
 		uint64_t entry = atomic_load(&posters[i]);
 		struct dc_client_record *client = entry ? dc_client_get((uint32_t)entry - 1, (uint32_t)(entry >> 32)) : NULL;
 		if (!client) continue;
-		if (context->worker) dc_posts_drain(client, context->worker);
-		else take_back_from(client, node);
+		take_back_from(client, node);
 		dc_client_put(client);
 	}
+}
+
+/* Nobody with a grant, nothing to do: one load. */
+static inline void settle(struct dc_context *context, struct dc_node *node) {
+	if (__builtin_expect(atomic_load_explicit(&node->core.posters, memory_order_seq_cst) == 0, 1)) return;
+	if (!context->worker) {
+		take_back_all(node);
+		return;
+	}
+	drain_all(context->worker);
 }
 
 #define BELOW(operation, ...) DC_FILE_CALL((struct dc_libservice *)self->state, operation, __VA_ARGS__)
@@ -346,6 +368,15 @@ static ssize_t front_read(SELF, struct dc_node *node, const struct iovec *iov, i
 	settle(context, node);
 	return BELOW(read, context, node, iov, iovcnt, offset, flags);
 }
+/* None while writes may be posted: the look after the generations were read decides (dc_posts_grant counts first, then makes all references void). */
+static ssize_t front_references(SELF, struct dc_node *node, off_t offset, size_t length, struct dc_reference *out, unsigned limit, unsigned *count, uint64_t *until) {
+	if (atomic_load_explicit(&node->core.posters, memory_order_seq_cst)) {
+		if (atomic_fetch_add_explicit(&node->core.readers, 1, memory_order_relaxed) < READERS_MAX) return -EAGAIN;
+		take_back_all(node); /* it is read now, and no longer written */
+	}
+	ssize_t result = BELOW(references, context, node, offset, length, out, limit, count, until);
+	return result > 0 && atomic_load_explicit(&node->core.posters, memory_order_seq_cst) ? -EAGAIN : result;
+}
 static ssize_t front_write(SELF, struct dc_node *node, const struct iovec *iov, int iovcnt, off_t *offset, uint32_t flags) {
 	settle(context, node);
 	return BELOW(write, context, node, iov, iovcnt, offset, flags);
@@ -369,13 +400,7 @@ static ssize_t front_copy(SELF, struct dc_node *from, off_t from_offset, struct 
 }
 /* syncfs: of everybody. */
 static int front_sync(SELF) {
-	for (unsigned i = 0; i < POSTERS_MAX; i++) {
-		uint64_t entry = atomic_load(&posters[i]);
-		struct dc_client_record *client = entry ? dc_client_get((uint32_t)entry - 1, (uint32_t)(entry >> 32)) : NULL;
-		if (!client) continue;
-		dc_posts_drain(client, context->worker);
-		dc_client_put(client);
-	}
+	drain_all(context->worker);
 	return BELOW(sync, context);
 }
 
@@ -388,7 +413,7 @@ struct dc_libservice *dc_posts_wrap(struct dc_instance *instance) {
 #define X(operation) \
 	instance->front_file.operation.call = front_##operation; \
 	instance->front_file.operation.self = front;
-	X(lookup) X(getattr) X(setattr) X(read) X(write) X(fsync) X(fallocate) X(seek) X(copy) X(sync)
+	X(lookup) X(getattr) X(setattr) X(read) X(references) X(write) X(fsync) X(fallocate) X(seek) X(copy) X(sync)
 #undef X
 	return front;
 }

@@ -65,6 +65,7 @@ export function statsText(stats: Plain): string {
       cpu: typeof stats.cpuSeconds === 'number' ? `${stats.cpuSeconds.toFixed(2)} s` : null,
       resident: size(stats.residentBytes),
       clients: `${number(clients.attached) ?? 0} attached, ${number(clients.attachedTotal) ?? 0} in all`,
+      'reads without a request': number(clients.leasedReads) ?? 0,
       'left to the kernel door': uncarried.join(', ') || 'nothing',
     }) + list(stats.instances).map(instanceText).join('')
   );

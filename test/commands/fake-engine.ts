@@ -83,7 +83,14 @@ export const stats = {
       layers: [{ id: 'data.0', type: 'cache', statistics: { hits: 1 } }],
     },
   ],
-  clients: { attached: 1, attachedTotal: 9, uncarried: { mmap: 1 }, list: [{ id: 1, pid: 77, command: 'db_bench' }] },
+  clients: {
+    attached: 1,
+    attachedTotal: 9,
+    leasedReads: 0,
+    posted: { writes: 0, bytes: 0, runs: 0, errors: 0, takenBack: 0 },
+    uncarried: { mmap: 1 },
+    list: [{ id: 1, pid: 77, command: 'db_bench' }],
+  },
 };
 
 export const queue = {

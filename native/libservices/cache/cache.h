@@ -103,6 +103,7 @@ struct cache_pool {
 	uint32_t region_pause;    /* evictions to wait before the host is asked for memory again */
 	uint32_t block_count, block_limit, region_blocks;
 	uint32_t *regions, region_count;
+	struct cache_place { uint32_t region, block; } *places; /* by page number / 512: its region, and which block of it */
 	_Alignas(64) _Atomic(unsigned char *) *blocks; /* base address by page number / 512 */
 	struct cache_page *pages;
 	_Atomic uint32_t *buckets;
@@ -220,6 +221,8 @@ void cache_pages_drop(struct cache *cache, struct cache_node *node, uint64_t fir
 void cache_pages_drop_cold(struct cache *cache, struct cache_node *node, uint64_t first, uint64_t last);
 uint32_t cache_epoch(struct cache *cache, struct cache_node *node);
 bool cache_page_read(struct cache *cache, struct cache_node *node, uint64_t index, size_t offset, void *out, size_t bytes); /* false: not there */
+bool cache_page_refer(struct cache *cache, struct cache_node *node, uint64_t index, struct dc_reference *out); /* `bytes` is left to the caller */
+void cache_pages_distrust(struct cache *cache, struct cache_node *node);
 static inline unsigned char *cache_page_data(struct cache *cache, uint32_t page)
 {
 	return atomic_load_explicit(&cache->pool.blocks[page / CACHE_BLOCK_PAGES], memory_order_relaxed) + (size_t)(page % CACHE_BLOCK_PAGES) * CACHE_PAGE;
@@ -272,6 +275,8 @@ int cache_unlink(struct dc_libservice *self, struct dc_context *context, struct 
 int cache_rmdir(struct dc_libservice *self, struct dc_context *context, struct dc_node *parent, const char *name);
 int cache_rename(struct dc_libservice *self, struct dc_context *context, struct dc_node *from, const char *from_name, struct dc_node *to, const char *to_name, uint32_t flags);
 ssize_t cache_read(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, const struct iovec *iov, int iovcnt, off_t offset, uint32_t flags);
+ssize_t cache_references(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, off_t offset, size_t length, struct dc_reference *out, unsigned limit,
+                         unsigned *count, uint64_t *until);
 ssize_t cache_write(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, const struct iovec *iov, int iovcnt, off_t *offset, uint32_t flags);
 int cache_fsync(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, bool data_only);
 int cache_fallocate(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, int mode, off_t offset, off_t length);

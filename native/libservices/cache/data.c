@@ -276,3 +276,38 @@ ssize_t cache_read(struct dc_libservice *self, struct dc_context *context, struc
 	result = read_hit(cache, at, reading.cursor, (uint64_t)offset, total);
 	return result != -EAGAIN ? result : read_slow(&reading, (uint64_t)offset, total);
 }
+
+/* ---- by reference --------------------------------------------------------------------------------------------------------- */
+ssize_t cache_references(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, off_t offset, size_t length, struct dc_reference *out, unsigned limit,
+                         unsigned *count, uint64_t *until)
+{
+	struct cache *cache = cache_of(self);
+	struct cache_node *at = cache_node_of(node);
+	uint64_t index, end;
+	int64_t size;
+
+	*count = 0;
+	if (!S_ISREG(node->type) || offset < 0 || !length)
+		return -EAGAIN;
+	if (atomic_load_explicit(&at->data_until, memory_order_acquire) <= cache_now()) {
+		int result = cache_validate(cache, context, at, NULL);
+		if (result)
+			return result;
+	}
+	*until = atomic_load_explicit(&at->data_until, memory_order_acquire);
+	size = atomic_load_explicit(&at->size, memory_order_acquire);
+	if (offset >= size)
+		return 0;
+	end = MIN((uint64_t)size, (uint64_t)offset + length);
+	for (index = (uint64_t)offset >> CACHE_PAGE_SHIFT; index << CACHE_PAGE_SHIFT < end; index++) {
+		if (*count == limit || !cache_page_refer(cache, at, index, &out[*count]))
+			return -EAGAIN;
+		out[(*count)++].bytes = (uint32_t)MIN((uint64_t)size - (index << CACHE_PAGE_SHIFT), CACHE_PAGE);
+	}
+	if (atomic_load_explicit(&at->size, memory_order_acquire) != size)
+		return -EAGAIN;
+	if (!atomic_load_explicit(&at->recent, memory_order_relaxed))
+		atomic_store_explicit(&at->recent, true, memory_order_relaxed);
+	CACHE_COUNT(cache, hits, *count);
+	return (ssize_t)(end - (uint64_t)offset);
+}

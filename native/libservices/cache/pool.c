@@ -113,6 +113,32 @@ bool cache_page_read(struct cache *cache, struct cache_node *node, uint64_t inde
 	return false;
 }
 
+/* The same without the copy, which the client makes. */
+bool cache_page_refer(struct cache *cache, struct cache_node *node, uint64_t index, struct dc_reference *out)
+{
+	uint32_t page = find_within(cache, node, index, CHAIN_MAX);
+	struct cache_page *at = &cache->pool.pages[page];
+	_Atomic uint64_t *stamp;
+	struct cache_place place;
+	uint64_t before;
+
+	if (!page)
+		return false;
+	stamp = generation(cache, page);
+	before = atomic_load_explicit(stamp, memory_order_acquire);
+	if ((before & 1) || atomic_load_explicit(&at->owner, memory_order_acquire) != node || atomic_load_explicit(&at->index, memory_order_acquire) != index)
+		return false;
+	if (atomic_load_explicit(stamp, memory_order_acquire) != before)
+		return false;
+	place = cache->pool.places[page / CACHE_BLOCK_PAGES];
+	out->region = place.region;
+	out->offset = place.block * CACHE_BLOCK_BYTES + (size_t)(page % CACHE_BLOCK_PAGES) * CACHE_PAGE;
+	out->stamp = place.block * CACHE_BLOCK_BYTES + (size_t)(page % CACHE_BLOCK_PAGES) * sizeof before;
+	out->generation = before;
+	atomic_store_explicit(&at->heat, 2, memory_order_relaxed); /* the client may come back without our seeing it */
+	return true;
+}
+
 bool cache_page_present(struct cache *cache, struct cache_node *node, uint64_t index)
 {
 	return find_within(cache, node, index, CHAIN_MAX) != 0;
@@ -224,6 +250,8 @@ static bool add_block(struct cache *cache)
 		return false;
 	}
 	pool->regions[pool->region_count++] = region;
+	for (i = 0; i < blocks; i++)
+		pool->places[pool->block_count + i] = (struct cache_place){region, i};
 	for (i = 0; i < blocks; i++)
 		atomic_store_explicit(&pool->blocks[pool->block_count + i], base + i * CACHE_BLOCK_BYTES, memory_order_release);
 	pool->block_count += blocks;
@@ -341,6 +369,29 @@ bool cache_page_update(struct cache *cache, struct cache_node *node, uint64_t in
 	make_even(cache, page);
 	atomic_store_explicit(&pool->pages[page].busy, false, memory_order_release);
 	return true;
+}
+
+void cache_pages_distrust(struct cache *cache, struct cache_node *node)
+{
+	struct cache_pool *pool = &cache->pool;
+	uint32_t page;
+
+	pthread_mutex_lock(&pool->lock);
+	for (page = node->page_list; page; page = pool->pages[page].next) {
+		while (pool->pages[page].busy) {
+			pthread_mutex_unlock(&pool->lock);
+			sched_yield();
+			pthread_mutex_lock(&pool->lock);
+			page = node->page_list; /* it may have been any other's meanwhile: from the beginning */
+			if (!page)
+				break;
+		}
+		if (!page)
+			break;
+		make_odd(cache, page);
+		make_even(cache, page);
+	}
+	pthread_mutex_unlock(&pool->lock);
 }
 
 uint32_t cache_epoch(struct cache *cache, struct cache_node *node)
@@ -493,16 +544,17 @@ int cache_pool_start(struct cache *cache, struct dc_error *error)
 	pool->bucket_mask = buckets - 1;
 	pool->regions = calloc(pool->block_limit, sizeof *pool->regions);
 	pool->blocks = calloc(pool->block_limit, sizeof *pool->blocks);
+	pool->places = calloc(pool->block_limit, sizeof *pool->places);
 	/* Zero pages of the system until they are touched, so a page's record counts only once the page is in use. */
 	pool->pages = mmap(NULL, pages * sizeof *pool->pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	pool->buckets = calloc(buckets, sizeof *pool->buckets);
-	if (!pool->regions || !pool->blocks || pool->pages == MAP_FAILED || !pool->buckets) {
+	if (!pool->regions || !pool->blocks || !pool->places || pool->pages == MAP_FAILED || !pool->buckets) {
 		if (pool->pages == MAP_FAILED)
 			pool->pages = NULL;
 		cache_pool_stop(cache);
 		return dc_error_set(error, ENOMEM, "%s: not enough memory for the tables of a cache of %llu bytes", cache->self->id, (unsigned long long)cache->size);
 	}
-	atomic_fetch_add(&cache->charged, buckets * sizeof *pool->buckets + pool->block_limit * (sizeof *pool->blocks + sizeof *pool->regions));
+	atomic_fetch_add(&cache->charged, buckets * sizeof *pool->buckets + pool->block_limit * (sizeof *pool->blocks + sizeof *pool->regions + sizeof *pool->places));
 	return 0;
 }
 
@@ -517,6 +569,7 @@ void cache_pool_stop(struct cache *cache)
 		munmap(pool->pages, pool->page_limit * sizeof *pool->pages);
 	free(pool->regions);
 	free((void *)pool->blocks);
+	free(pool->places);
 	free((void *)pool->buckets);
 	pthread_mutex_destroy(&pool->lock);
 }
