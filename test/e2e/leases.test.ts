@@ -81,13 +81,13 @@ describe.each(['write-through', 'write-back'])('cache %s', (mode) => {
 
   test('the service is killed in between', async () => {
     const before = await pool.servicePid();
-    const running = pool.sh('library', `READER_PRELOAD="$LD_PRELOAD" python3 w.py n-killed 1500 library`, {
+    const running = pool.sh('library', `READER_PRELOAD="$LD_PRELOAD" python3 w.py n-killed 5000 library`, {
       timeout: 100_000,
     });
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+    await new Promise((resolve) => setTimeout(resolve, 500));
     process.kill(before, 'SIGKILL');
     expect(await running).toBe('wrong 0 []');
-    expect(await pool.servicePid()).not.toBe(before);
+    await expect.poll(() => pool.servicePid(), { timeout: 20_000 }).not.toBe(before);
   }, 120_000);
 });
 
