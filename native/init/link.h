@@ -33,6 +33,7 @@
  * client-del  {client, generation}     the process is gone (or attached anew). Answer `client-gone` when its arena is unmapped and nothing refers to it.
  * unmount     {id}                     the kernel has unmounted (or detached) it already: stop the door, make the stack durable, close it, close `fuse`. Answer `unmounted`.
  * keep        {}                       the keeper is gone: start another, answer `keeper`.
+ * drain       {}                       another service is to take over: finish what is under way, take nothing more, write back what is held back, answer `drained`, exit 0.
  * quit        {}                       nothing is mounted any more: exit 0.
  *
  * ---- service -> pool-init -----------------------------------------------------------------------------------------------------
@@ -41,6 +42,7 @@
  * client-added  {client, generation, error?}  error: errno, absent or 0 when served
  * client-gone   {client, generation}          the index may be used again, with another generation
  * mounted       {id, ok, error?, code?}       error: one sentence; code: errno name ("EINVAL")
+ * drained       {}                            nothing is under way any more
  * unmounted     {id, ok, error?}              ok false: something could not be made durable; it is unmounted all the same
  * log           {message}                     a line for pool-init's log (a client that lied, an operation in doubt after a restart)
  *
@@ -65,10 +67,12 @@
 #define DC_LINK_UNMOUNT "unmount"
 #define DC_LINK_GO "go"
 #define DC_LINK_KEEP "keep"
+#define DC_LINK_DRAIN "drain"
 #define DC_LINK_QUIT "quit"
 /* service -> init */
 #define DC_LINK_READY "ready"
 #define DC_LINK_KEEPER "keeper"
+#define DC_LINK_DRAINED "drained"
 #define DC_LINK_CLIENT_ADDED "client-added"
 #define DC_LINK_CLIENT_GONE "client-gone"
 #define DC_LINK_MOUNTED "mounted"

@@ -30,6 +30,8 @@
 
 #define CGROUPS_MAX 32
 #define TRIM_MS 30000u
+#define WATCHDOG_MS 10000u
+#define WATCHDOG_MAX_S 3600.0
 #define OPEN_FILES_WANTED 65536u
 
 static struct dc_pool pool;
@@ -73,14 +75,23 @@ void dc_pool_is_ready(struct dc_pool *this) {
 }
 
 /* ---- arguments -------------------------------------------------------------------------------------------------------------- */
-static const char usage[] = "usage: diciclo-pool-init --dir POOLDIR --name TENANT/POOL --service PATH --modules DIR --library PATH [--workers N] [--trust pool|process] [--cgroup FILE]...\n";
+static const char usage[] = "usage: diciclo-pool-init --dir POOLDIR --name TENANT/POOL --service PATH --modules DIR --library PATH [--workers N] [--trust pool|process] [--watchdog SECONDS]\n                         [--cgroup FILE]...\n";
+
+/* Seconds; 0: none. Less than a second would take a busy machine for a hung service. */
+static uint64_t parse_watchdog(const char *text) {
+	char *end;
+	double seconds = strtod(text, &end);
+	if (!*text || *end || !(seconds == 0 || (seconds >= 1 && seconds <= WATCHDOG_MAX_S))) die(2, "--watchdog must be 0 (none) or 1 to %.0f seconds, not '%s'", WATCHDOG_MAX_S, text);
+	return (uint64_t)(seconds * 1000.0);
+}
 
 static void parse(int argc, char **argv, const char **cgroups, unsigned *cgroup_count) {
 	static const struct option known[] = {{"dir", 1, 0, 'd'}, {"name", 1, 0, 'n'}, {"service", 1, 0, 's'}, {"modules", 1, 0, 'm'}, {"library", 1, 0, 'l'}, {"workers", 1, 0, 'w'},
-		{"trust", 1, 0, 't'}, {"cgroup", 1, 0, 'c'}, {"help", 0, 0, 'h'}, {0}};
+		{"trust", 1, 0, 't'}, {"cgroup", 1, 0, 'c'}, {"watchdog", 1, 0, 'W'}, {"help", 0, 0, 'h'}, {0}};
 	struct dc_options *options = &pool.options;
 	options->workers = 0; /* the service chooses */
 	options->trust = "pool";
+	options->watchdog_ms = WATCHDOG_MS;
 	for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
 		if (option == 'd') options->directory = optarg;
 		else if (option == 'n') options->name = optarg;
@@ -88,6 +99,7 @@ static void parse(int argc, char **argv, const char **cgroups, unsigned *cgroup_
 		else if (option == 'm') options->modules = optarg;
 		else if (option == 'l') options->library = optarg;
 		else if (option == 't') options->trust = optarg;
+		else if (option == 'W') options->watchdog_ms = parse_watchdog(optarg);
 		else if (option == 'w') {
 			char *end;
 			unsigned long workers = strtoul(optarg, &end, 10);

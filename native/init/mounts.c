@@ -339,7 +339,7 @@ void dc_mounts_service_ended(struct dc_pool *pool) {
 		} else if (mount->state == DC_MOUNT_CLOSING) {
 			dc_log("the service ended while it closed the stack of %s; what was not synced may be lost", mount->mountpoint);
 			finish_unmount(mount);
-		} else if (!dc_door_resend(mount)) {
+		} else if (!pool->drained && !dc_door_resend(mount)) { /* a drained service has answered all that it took */
 			dc_door_close(mount); /* ends the connection: whoever waits gets an error now instead of waiting for ever */
 			mount->stale = mount->state == DC_MOUNT_LIVE;
 		}

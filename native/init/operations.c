@@ -21,6 +21,7 @@ static const struct {
 	{"server-start", dc_server_start_request},
 	{"server-stop", dc_server_stop_request},
 	{"server-restart", dc_server_restart_request},
+	{"service-upgrade", dc_upgrade_request},
 	{"kill", dc_kill_request},
 	{"stop", dc_stop_request},
 };

@@ -4,6 +4,7 @@
  *   attach.c   attach.sock; clients.c  the table of attached processes            mounts.c   instances and their kernel doors (doors.c: the calls that may block)
  *   servers.c  storage servers                                                    control.c  control.sock; operations.c  what it can be asked
  *   keepers.c  descriptors of dead services
+ *   upgrade.c  another program in the service's place   watchdog.c  a service that does not answer
  *   ending.c   kill and stop                                                      record.c   init.json
  */
 #ifndef DICICLO_INIT_POOL_H
@@ -25,13 +26,15 @@ struct dc_client_slot;
 struct dc_pool_mount;
 struct dc_server;
 struct dc_ending;
+struct dc_request;
 
 struct dc_options {
 	const char *directory, *name, *service, *modules, *library, *trust;
 	unsigned workers;
+	uint64_t watchdog_ms; /* 0: none */
 };
 
-enum dc_service_state { DC_SERVICE_STARTING, DC_SERVICE_RUNNING, DC_SERVICE_BACKOFF, DC_SERVICE_ENDING, DC_SERVICE_ENDED };
+enum dc_service_state { DC_SERVICE_STARTING, DC_SERVICE_RUNNING, DC_SERVICE_BACKOFF, DC_SERVICE_DRAINING, DC_SERVICE_ENDING, DC_SERVICE_ENDED };
 
 struct dc_service {
 	enum dc_service_state state;
@@ -42,6 +45,12 @@ struct dc_service {
 	uint64_t epoch, restarts;
 	unsigned clones;            /* /dev/fuse descriptors wanted per mount besides the first */
 	void (*quitted)(struct dc_pool *pool);
+};
+
+struct dc_watchdog {
+	struct dc_source line; /* to service.sock */
+	struct dc_timer timer;
+	unsigned unanswered;
 };
 
 struct dc_keeper {
@@ -74,6 +83,7 @@ struct dc_pool {
 	int queue_fd, ledger_fd;    /* what one service leaves to the next in memory; and in descriptors: */
 	struct dc_keepers keepers;
 	struct dc_service service;
+	struct dc_watchdog watchdog;
 
 	struct dc_source attach;
 	unsigned attaching;         /* connections in progress */
@@ -89,6 +99,7 @@ struct dc_pool {
 	struct dc_source mount_watch;
 	uint32_t mount_next_id;
 	bool backoff_forbidden;     /* tests: a service that dies again and again is started again at once */
+	bool drained;               /* the service that has just ended left nothing under way */
 	bool resend_forbidden;      /* tests: behave as on a kernel without FUSE_NOTIFY_RESEND */
 
 	struct dc_server *servers;
@@ -117,6 +128,16 @@ void dc_service_quit(struct dc_pool *pool, void (*quitted)(struct dc_pool *));
 void dc_service_send(struct dc_pool *pool, json_t *message, const int *descriptors, unsigned count);
 json_t *dc_service_json(struct dc_pool *pool);
 static inline bool dc_service_answers(const struct dc_pool *pool) { return pool->service.state == DC_SERVICE_RUNNING; }
+
+/* ---- upgrade.c */
+void dc_upgrade_request(struct dc_pool *pool, struct dc_request *request);
+void dc_upgrade_drained(struct dc_pool *pool);            /* the service has ended as it was asked to: the next is the new program */
+bool dc_upgrade_failed(struct dc_pool *pool, int status); /* a service has ended before it was ready: whether it was a new program, and the old one is back in its place */
+void dc_upgrade_ready(struct dc_pool *pool);
+
+/* ---- watchdog.c: from when the service is ready until it ends */
+void dc_watchdog_start(struct dc_pool *pool);
+void dc_watchdog_stop(struct dc_pool *pool);
 
 /* ---- keepers.c */
 void dc_keepers_add(struct dc_pool *pool, pid_t pid);

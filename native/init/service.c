@@ -44,10 +44,16 @@ static void on_service_ready(struct dc_pool *pool, json_t *message) {
 	service->state = DC_SERVICE_RUNNING;
 	dc_timer_clear(&pool->loop, &service->timer);
 	dc_keepers_settle(pool);
+	dc_watchdog_start(pool);
 	dc_record_write(pool);
 	dc_log("the service is ready: pid %d, epoch %llu", (int)service->process.host_pid, (unsigned long long)service->epoch);
 	dc_pool_is_ready(pool);
 	dc_mounts_service_ready(pool);
+	dc_upgrade_ready(pool);
+}
+
+static bool service_drains(const struct dc_pool *pool) {
+	return pool->service.state == DC_SERVICE_DRAINING;
 }
 
 static void on_message(struct dc_line *line, json_t *message) {
@@ -59,6 +65,7 @@ static void on_message(struct dc_line *line, json_t *message) {
 	if (strcmp(type, DC_LINK_CLIENT_ADDED) == 0) dc_clients_added(pool, client, generation, error < 0 || error > 4095 ? 0 : (int)error);
 	else if (strcmp(type, DC_LINK_CLIENT_GONE) == 0) dc_clients_gone(pool, client, generation);
 	else if (strcmp(type, DC_LINK_KEEPER) == 0) dc_keepers_add(pool, (pid_t)number_of(message, "pid"));
+	else if (strcmp(type, DC_LINK_DRAINED) == 0) pool->drained = service_drains(pool);
 	else if (strcmp(type, DC_LINK_READY) == 0) on_service_ready(pool, message);
 	else if (strcmp(type, DC_LINK_MOUNTED) == 0) dc_mounts_mounted(pool, id, ok, text_of(message, "code"), text_of(message, "error"));
 	else if (strcmp(type, DC_LINK_UNMOUNTED) == 0) dc_mounts_unmounted(pool, id, ok, text_of(message, "error"));
@@ -98,6 +105,17 @@ static void start_again(struct dc_pool *pool) {
 	else spawn(pool);
 }
 
+/* As it was asked to: its successor is started at once. */
+static void end_for_another(struct dc_pool *pool) {
+	struct dc_service *service = &pool->service;
+	service->state = DC_SERVICE_BACKOFF;
+	service->backoff = (struct dc_backoff){0};
+	dc_upgrade_drained(pool);
+	dc_mounts_service_ended(pool);
+	pool->drained = false;
+	dc_mounts_renew(pool, start_again);
+}
+
 static void on_ended(struct dc_process *process, int status) {
 	struct dc_pool *pool = pool_of_process(process);
 	struct dc_service *service = &pool->service;
@@ -110,7 +128,13 @@ static void on_ended(struct dc_process *process, int status) {
 		service->quitted(pool);
 		return;
 	}
+	dc_watchdog_stop(pool);
 	if (pool->ready_fd >= 0) explain_first_failure(pool, status);
+	if (service_drains(pool)) {
+		end_for_another(pool);
+		return;
+	}
+	if (service->state == DC_SERVICE_STARTING) dc_upgrade_failed(pool, status);
 	if (pool->backoff_forbidden) service->backoff = (struct dc_backoff){0};
 	uint64_t delay = dc_backoff_next(&service->backoff);
 	dc_log("the service ended with status %d (epoch %llu); it is started again in %llu ms", dc_exit_status(status), (unsigned long long)service->epoch,
@@ -204,6 +228,7 @@ static void spawn(struct dc_pool *pool) {
 void dc_service_start(struct dc_pool *pool) {
 	pool->service.line.source.fd = -1;
 	pool->service.process.report.fd = -1;
+	pool->watchdog.line.fd = -1;
 	spawn(pool);
 }
 
@@ -223,13 +248,14 @@ void dc_service_quit(struct dc_pool *pool, void (*quitted)(struct dc_pool *)) {
 		quitted(pool);
 		return;
 	}
+	dc_watchdog_stop(pool);
 	service->state = DC_SERVICE_ENDING;
 	dc_service_send(pool, json_pack("{s:s}", "type", DC_LINK_QUIT), NULL, 0);
 	dc_timer_set(&pool->loop, &service->timer, QUIT_MS, on_quit_late);
 }
 
 json_t *dc_service_json(struct dc_pool *pool) {
-	static const char *const names[] = {"starting", "running", "backoff", "ending", "ended"};
+	static const char *const names[] = {"starting", "running", "backoff", "draining", "ending", "ended"};
 	const struct dc_service *service = &pool->service;
 	return json_pack("{s:i, s:I, s:I, s:s}", "pid", dc_process_lives(&service->process) ? (int)service->process.host_pid : 0, "epoch", (json_int_t)service->epoch, "restarts",
 		(json_int_t)service->restarts, "state", names[service->state]);

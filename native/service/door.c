@@ -303,10 +303,9 @@ struct dc_door *dc_door_start(struct dc_instance *instance, const struct dc_door
 	return door;
 }
 
-void dc_door_stop(struct dc_door *door) {
-	if (!door) return;
+static void stop_threads(struct dc_door *door) {
 	atomic_store(&door->stopping, true);
-	fuse_session_exit(door->session);
+	if (!door->handover) fuse_session_exit(door->session); /* after which libfuse drops what it has just read */
 	pthread_mutex_lock(&door->lock);
 	while (door->thread_count) {
 		/* A kick that comes before its thread reads is lost, so kick until all are gone. */
@@ -321,5 +320,17 @@ void dc_door_stop(struct dc_door *door) {
 		pthread_cond_timedwait(&door->gone, &door->lock, &until);
 	}
 	pthread_mutex_unlock(&door->lock);
+}
+
+void dc_door_stop(struct dc_door *door) {
+	if (!door) return;
+	stop_threads(door);
 	door_free(door);
+}
+
+/* Nothing is let go of: a file without a name would be gone with its last descriptor. */
+void dc_door_hand_over(struct dc_door *door) {
+	if (!door) return;
+	door->handover = true;
+	stop_threads(door);
 }

@@ -61,6 +61,8 @@ struct dc_door_options {
 struct dc_door *dc_door_start(struct dc_instance *instance, const struct dc_door_options *options, struct dc_error *error);
 /* Stops its threads and closes the descriptor. The kernel side is pool-init's. */
 void dc_door_stop(struct dc_door *door);
+/* Stops its threads before this process ends; all that the kernel knows is left to a successor. */
+void dc_door_hand_over(struct dc_door *door);
 
 /*
  * Called by the library's back driver after a change and before it is acknowledged, holding no lock that a kernel request may need.

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "clients.h"
+#include "host.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(struct dc_instance *) table[DC_INSTANCES_MAX];
@@ -89,6 +91,19 @@ void dc_instances_reset(void) {
 		struct dc_instance *instance = atomic_load(&table[i]);
 		if (!instance || !(instance = dc_instances_get(instance->id))) continue;
 		dc_stack_reset(instance->stack);
+		dc_instances_put(instance);
+	}
+}
+
+void dc_instances_hand_over(void) {
+	struct dc_cred service = {.uid = 0};
+	struct dc_context context = {.cred = &service};
+	for (unsigned i = 0; i < DC_INSTANCES_MAX; i++) {
+		struct dc_instance *instance = atomic_load(&table[i]);
+		if (!instance || !(instance = dc_instances_get(instance->id))) continue;
+		if (instance->door) dc_door_hand_over(instance->door);
+		int result = DC_FILE_CALL(instance->root, sync, &context);
+		if (result) dc_log(LOG_ERR, "%s: cannot be made durable before another service takes over: %s", instance->name, strerror(-result));
 		dc_instances_put(instance);
 	}
 }

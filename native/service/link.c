@@ -275,6 +275,13 @@ static void on_unmount(struct message *message) {
 	answer(DC_LINK_UNMOUNTED, message, &error);
 }
 
+/* The workers and the doors finish what they have; what comes meanwhile waits for the next service. The stacks stay: their memory goes with us, their files are the keeper's. */
+static void on_drain(void) {
+	dc_workers_stop();
+	dc_instances_hand_over();
+	send_json(json_pack("{s:s}", "type", DC_LINK_DRAINED));
+}
+
 int dc_link_run(int fd, struct dc_modules *modules, const struct dc_link_options *options) {
 	service_link.fd = fd;
 	service_link.modules = modules;
@@ -284,9 +291,9 @@ int dc_link_run(int fd, struct dc_modules *modules, const struct dc_link_options
 	struct message message;
 	while (receive(&message)) {
 		const char *type = text_of(&message, "type");
-		bool quit = false;
+		bool quit = false, drain = !strcmp(type, DC_LINK_DRAIN);
 		if (!strcmp(type, DC_LINK_START) && !started) quit = !(started = on_start(&message));
-		else if (!strcmp(type, DC_LINK_QUIT)) quit = true;
+		else if (!strcmp(type, DC_LINK_QUIT) || drain) quit = true;
 		else if (!started) dc_log(LOG_WARNING, "link: \"%s\" before start", type);
 		else if (!strcmp(type, DC_LINK_GO)) quit = !on_go();
 		else if (!strcmp(type, DC_LINK_CLIENT_ADD)) on_client_add(&message);
@@ -296,6 +303,7 @@ int dc_link_run(int fd, struct dc_modules *modules, const struct dc_link_options
 		else if (!strcmp(type, DC_LINK_KEEP)) start_keeper();
 		else dc_log(LOG_WARNING, "link: unknown message \"%s\"", type);
 		release(&message);
+		if (drain && started) on_drain();
 		if (quit) return started ? 0 : 1;
 	}
 	return started ? 0 : 1; /* pool-init is gone, and the pool with it */

@@ -48,7 +48,7 @@ class Restart(PoolCase):
     def setUp(self):
         super().setUp()
         self.at, self.back = self.directory('m'), self.directory('back')
-        self.service = self.pool(service=SERVICE, env={'DICICLO_TEST_NO_BACKOFF': '1'}).start(*self.trust)
+        self.service = self.pool(service=SERVICE, env={'DICICLO_TEST_NO_BACKOFF': '1'}).start('--watchdog', '2', *self.trust)
 
     def mount(self, kind='cache'):
         answer = self.service.mount(self.at, plan=plan(kind, self.back))
@@ -88,6 +88,56 @@ class Restart(PoolCase):
         self.assertNotIn('cannot be found again', log)
         self.assertEqual(re.findall(r'open files, [1-9]\d* lost', log), [])
         self.assertEqual(self.service.status()['service']['restarts'], KILLS)
+
+    def test_upgrades(self):
+        """Nothing is lost and nothing is in doubt: a writer that tolerates neither goes on through both doors."""
+        self.mount()
+        pool = self.service
+        writers = {(door, seed): self.spawn(door, ENDURE, self.at, str(SECONDS), '3', str(seed)) for seed, door in enumerate(('library', 'library', 'kernel'))}
+        slowest = 0
+        for number in range(KILLS):
+            time.sleep(0.35)
+            before = pool.status()['service']
+            answer = pool.must('service-upgrade', service=SERVICE, modules=MODULES)
+            self.assertTrue(answer['drained'])
+            slowest = max(slowest, answer['milliseconds'])
+            after = pool.status()['service']
+            self.assertEqual((after['state'], after['epoch'], after['restarts']), ('running', before['epoch'] + 1, 0))
+            self.assertEqual((answer['pid'], answer['epoch']), (after['pid'], after['epoch']))
+        for (door, _), writer in writers.items():
+            output = writer.communicate(timeout=60)[0]
+            self.assertEqual(writer.returncode, 0, f'{door}: {output}\n{pool.log("service")}')
+            self.assertEqual(int(output.split()[1]), 0, f'{door}: in doubt\n{pool.log("service")}')
+        print(f'\nslowest exchange: {slowest} ms', end=' ')
+
+    def test_bad_upgrades(self):
+        self.mount()
+        pool = self.service
+        good = pool.status()['service']
+        self.assertEqual(pool.ask('service-upgrade', service='relative')['error']['code'], 'EINVAL')
+        self.assertEqual(pool.ask('service-upgrade', service='/bin/false')['error']['code'], 'ENOEXEC')
+        self.assertEqual(pool.status()['service'], good, 'nothing was touched')
+        # It describes itself, and then it does not start: the one before comes back.
+        bad = os.path.join(self.base, 'bad')
+        with open(bad, 'w') as file:
+            file.write(f'#!/bin/sh\ncase "$*" in *--describe*) exec {SERVICE} "$@" ;; esac\nexit 7\n')
+        os.chmod(bad, 0o755)
+        self.assertIn('status 7', pool.ask('service-upgrade', service=bad)['error']['message'])
+        pool.wait_restarted(good['epoch'])
+        self.assertEqual(pool.enter('sh', '-c', f'echo x > {self.at}/x && cat {self.at}/x').stdout, 'x\n')
+
+    def test_a_stopped_service(self):
+        self.mount()
+        pool = self.service
+        before = pool.status()['service']
+        os.kill(before['pid'], signal.SIGSTOP)
+        started = time.monotonic()
+        self.assertEqual(self.spawn('library', 'sh', '-c', f'echo x > {self.at}/x && cat {self.at}/x').communicate(timeout=30)[0], 'x\n')
+        self.assertEqual(pool.status()['service']['epoch'], before['epoch'] + 1)
+        self.assertIn('has not answered for 2.0 s', pool.log())
+        print(f'\nback after {time.monotonic() - started:.1f} s', end=' ')
+        time.sleep(3)
+        self.assertEqual(pool.status()['service']['restarts'], 1, 'one that answers is left alone')
 
     def test_what_the_kernel_holds(self):
         self.mount()
