@@ -22,6 +22,7 @@ import {
   initStatus,
   newRecord,
   startInit,
+  upgradeService,
   withEngineLock,
   withPoolLock,
 } from './pools.js';
@@ -52,6 +53,7 @@ import {
   type PoolSummary,
   type ServerSummary,
   type TenantSpec,
+  type UpgradeSummary,
 } from './types.js';
 
 export class DicicloEngine implements Engine {
@@ -374,6 +376,15 @@ export class DicicloEngine implements Engine {
   async accounting(pool: string): Promise<Accounting> {
     const { tenant, pool: poolName } = await this.resolvePool(pool);
     return accountPool(this.context(), this.recorded(tenant, poolName));
+  }
+
+  async upgradeService(pool: string, options: CallOptions = {}): Promise<UpgradeSummary> {
+    const context = this.context(options);
+    const { tenant, pool: poolName } = await this.resolvePool(pool);
+    return withPoolLock(context, tenant, poolName, 'upgrade the service', async () => {
+      const record = this.running(tenant, poolName);
+      return step(context, `service/${nameOf(record)}`, 'replace the service', () => upgradeService(context, record));
+    });
   }
 
   async listServers(pool?: string): Promise<ServerSummary[]> {

@@ -30,7 +30,7 @@ import {
   removePoolDirectory,
   writePool,
 } from './state.js';
-import { DicicloError, ExitStatus } from './types.js';
+import { DicicloError, ExitStatus, type UpgradeSummary } from './types.js';
 
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 20_000;
@@ -215,6 +215,12 @@ function readPoolOrNull(context: Context, tenant: string, pool: string): PoolRec
   }
 }
 
+/** Seconds that a service may leave pool-init's questions unanswered; 0: no watchdog; unset: pool-init's own 10 s. */
+function watchdog(): string[] {
+  const seconds = process.env.DICICLO_WATCHDOG_SECONDS;
+  return seconds ? ['--watchdog', seconds] : [];
+}
+
 /** Starts pool-init unless it runs and answers; whatever an interrupted start left is ended first. Under the pool lock. */
 export async function startInit(context: Context, record: PoolRecord): Promise<void> {
   const paths = poolPaths(context.runtime, record.tenant, record.pool);
@@ -242,6 +248,7 @@ export async function startInit(context: Context, record: PoolRecord): Promise<v
     String(record.settings.workers),
     '--trust',
     record.settings.trust,
+    ...watchdog(),
     ...procsFiles(record.cgroups).flatMap((file) => ['--cgroup', file]),
   ];
   const timeout = context.remaining(`starting pool ${nameOf(record)}`, START_TIMEOUT_MS);
@@ -344,4 +351,24 @@ function ignoreGone(work: () => void): void {
     const errno = error instanceof DicicloError ? error.options.details?.errno : errnoOf(error);
     if (errno !== 'ENOENT' && errno !== 'ENOTEMPTY' && errno !== 'ENODEV') throw error;
   }
+}
+
+/** Tried, drained and started by pool-init: 10 s, 20 s and 25 s at most. */
+const UPGRADE_TIMEOUT_MS = 60_000;
+
+/** Replaces the running service by the one that is installed now. Under the pool lock. */
+export async function upgradeService(context: Context, record: PoolRecord): Promise<UpgradeSummary> {
+  const paths = poolPaths(context.runtime, record.tenant, record.pool);
+  const { service, modules } = requireNativeBuild();
+  const { pid, epoch, drained, milliseconds } = await request<UpgradeSummary>(
+    paths.control,
+    'service-upgrade',
+    { service, modules },
+    {
+      peer: `pool ${nameOf(record)}`,
+      timeout: context.remaining(`upgrading the service of pool ${nameOf(record)}`, UPGRADE_TIMEOUT_MS),
+      signal: context.signal,
+    },
+  );
+  return { pool: nameOf(record), pid, epoch, drained, milliseconds };
 }

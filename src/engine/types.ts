@@ -181,6 +181,18 @@ export interface ServerSummary {
   command: string[];
 }
 
+/** A service that was replaced by another. */
+export interface UpgradeSummary {
+  pool: string;
+  pid: number;
+  /** counts the services of the pool */
+  epoch: number;
+  /** the one before finished all that it had begun; false: it was killed after 20 s */
+  drained: boolean;
+  /** from the end of the one before taking requests to the new one being ready */
+  milliseconds: number;
+}
+
 /** Use charged to one pool, from its control groups; adds up to what the kernel reports for them. */
 export interface Accounting {
   pool: string;
@@ -253,6 +265,9 @@ export interface Engine {
   queue(pool: string): Promise<Record<string, unknown>>;
   stack(pool: string, mountpoint: string): Promise<Record<string, unknown>>;
   accounting(pool: string): Promise<Accounting>;
+
+  /** Replaces the pool's service by the installed one while applications run. */
+  upgradeService(pool: string, options?: CallOptions): Promise<UpgradeSummary>;
 
   listServers(pool?: string): Promise<ServerSummary[]>;
   restartServer(pool: string, server: string, options?: CallOptions): Promise<ServerSummary>;

@@ -56,6 +56,7 @@ const calls: Record<string, string[]> = {
   'server:list': [],
   'server:logs': ['db', 'redis'],
   'server:restart': ['db', 'redis'],
+  'service:upgrade': ['db'],
   'stack:show': ['db', '/data'],
   stats: ['db'],
   status: [],

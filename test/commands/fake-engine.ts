@@ -10,6 +10,7 @@ import type {
   PoolSummary,
   ServerSummary,
   TenantSpec,
+  UpgradeSummary,
 } from '../../src/engine/types.js';
 import { DicicloError } from '../../src/engine/types.js';
 
@@ -31,6 +32,8 @@ export const server: ServerSummary = {
   health: 'healthy',
   command: ['redis-server', '--port', '0'],
 };
+
+export const upgrade: UpgradeSummary = { pool: 'acme/db', pid: 4243, epoch: 2, drained: true, milliseconds: 14 };
 
 export const pool: PoolSummary = {
   tenant: 'acme',
@@ -195,6 +198,7 @@ export class FakeEngine implements Engine {
     this.answer(['stack', name, mountpoint], structuredClone(stack) as Record<string, unknown>);
   accounting = (name: string) => this.answer(['accounting', name], accounting);
   listServers = (name?: string) => this.answer(['listServers', name], [server]);
+  upgradeService = (name: string, options?: CallOptions) => this.answer(['upgradeService', name, options], upgrade);
   restartServer = (name: string, which: string, options?: CallOptions) =>
     this.answer(['restartServer', name, which, options], server);
   serverLog = (name: string, which: string) => this.answer(['serverLog', name, which], this.log);

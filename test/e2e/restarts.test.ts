@@ -45,6 +45,20 @@ async function killService(milliseconds: number, busy: () => boolean): Promise<n
   return killed;
 }
 
+test('service upgrade under load: the same files are open, nothing failed', async () => {
+  const script =
+    'exec 3<>held; for i in $(seq 400); do echo $i >&3; echo $i > f-$((i % 7)); cat f-$((i % 7)) >/dev/null; done; rm held; wc -l <&3';
+  const writers = doors.map((door) => run(door, ['bash', '-e', '-c', `mkdir up-${door}; cd up-${door}; ${script}`]));
+  for (let round = 0; round < 5; round++) {
+    await sleep(200);
+    const before = await pool.engine.showPool(pool.pool);
+    const upgrade = await pool.engine.upgradeService(pool.pool);
+    expect(upgrade).toMatchObject({ pool: pool.pool, drained: true, epoch: (before.service?.epoch ?? 0) + 1 });
+    expect(await pool.servicePid()).toBe(upgrade.pid);
+  }
+  for (const result of await Promise.all(writers)) expect(result.exitCode, result.all).toBe(0);
+}, 60_000);
+
 test('db_bench through both doors at once: fill and overwrite under ten kills, every key is there', async () => {
   const keys = 150_000;
   let running = doors.length;
