@@ -102,6 +102,8 @@ struct dc_instance *dc_instances_take(uint32_t id); /* out of the table, waits u
 json_t *dc_instances_json(void);
 json_t *dc_instances_stack_json(const char *mountpoint);
 void dc_instances_reset(void);
+/* Their doors were held until a predecessor's requests were decided about. */
+void dc_instances_serve(void);
 /* Before another service takes over: the doors end and leave their nodes to it, and every stack makes durable what it held back. */
 void dc_instances_hand_over(void);
 

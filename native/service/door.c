@@ -291,16 +291,22 @@ struct dc_door *dc_door_start(struct dc_instance *instance, const struct dc_door
 	}
 	door_ledger_open(door);
 	unsigned lost = 0, restored = door->restarted ? door_ledger_restore(door, &lost) : 0;
-	if (door->restarted) take_over(door);
-	install_kick();
-	if ((result = thread_start(door, true))) {
+	if (door->restarted) door_log(door, LOG_NOTICE, "%u nodes of the kernel's are known again, %u are not", restored, lost);
+	if (!options->held && (result = dc_door_serve(door))) {
 		dc_error_set(error, -result, "no thread for the kernel door");
 		door_free(door);
 		return NULL;
 	}
-	if (door->restarted)
-		door_log(door, LOG_NOTICE, "%u nodes of the kernel's are known again, %u are not; had it drop what it kept of %u", restored, lost, door_ledger_invalidate(door));
 	return door;
+}
+
+int dc_door_serve(struct dc_door *door) {
+	if (door->restarted) take_over(door);
+	install_kick();
+	atomic_store(&door->serving, true);
+	int result = thread_start(door, true);
+	if (!result && door->restarted) door_log(door, LOG_NOTICE, "had the kernel drop what it kept of %u nodes", door_ledger_invalidate(door));
+	return result;
 }
 
 static void stop_threads(struct dc_door *door) {

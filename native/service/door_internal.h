@@ -99,7 +99,7 @@ struct dc_door {
 	struct door_thread *threads;
 	unsigned thread_count, threads_max;
 	_Atomic int available;            /* threads that wait for a request */
-	_Atomic bool stopping;
+	_Atomic bool stopping, serving;
 };
 
 /* What the calling thread works on. libfuse's request is opaque; handlers run on the thread that read the request, so the raw bytes are at hand. */

@@ -113,7 +113,7 @@ static bool look(struct dc_door *door, struct dc_node *node, uint32_t bits, stru
 	view->seen_through = false;
 	atomic_thread_fence(memory_order_seq_cst); /* the change, then the look: pairs with door_cached_set */
 	view->cached = atomic_load(&node->core.kernel_cached);
-	if (!(view->cached & bits)) return false;
+	if (!(view->cached & bits) || !atomic_load(&door->serving)) return false; /* not serving yet: the kernel would wait for us; see dc_door_serve */
 	view->entry = atomic_load(&node->core.door);
 	if (!view->entry) return false; /* forgotten just now, cache and all */
 	view->number = atomic_load(&view->entry->number);

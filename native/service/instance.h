@@ -56,9 +56,12 @@ struct dc_door_options {
 	size_t init_length;
 	bool cache;              /* false: OPEN answers direct I/O and timeouts are zero */
 	unsigned threads_max;
+	bool held;               /* dc_door_serve comes later: a predecessor's requests are decided about first */
 };
 /* Starts serving. The INIT answer is always written; a second one after a restart fails with ENOENT and is ignored. */
 struct dc_door *dc_door_start(struct dc_instance *instance, const struct dc_door_options *options, struct dc_error *error);
+/* Of a held door: 0 or -errno. Until then nothing is told to the kernel either; it hears that all it knows is in doubt. */
+int dc_door_serve(struct dc_door *door);
 /* Stops its threads and closes the descriptor. The kernel side is pool-init's. */
 void dc_door_stop(struct dc_door *door);
 /* Stops its threads before this process ends; all that the kernel knows is left to a successor. */

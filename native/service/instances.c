@@ -95,6 +95,14 @@ void dc_instances_reset(void) {
 	}
 }
 
+void dc_instances_serve(void) {
+	for (unsigned i = 0; i < DC_INSTANCES_MAX; i++) {
+		struct dc_instance *instance = atomic_load(&table[i]);
+		int result = instance && instance->door ? dc_door_serve(instance->door) : 0;
+		if (result) dc_log(LOG_ERR, "%s: no thread for the kernel door: %s", instance->name, strerror(-result));
+	}
+}
+
 void dc_instances_hand_over(void) {
 	struct dc_cred service = {.uid = 0};
 	struct dc_context context = {.cred = &service};

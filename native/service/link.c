@@ -30,6 +30,7 @@ static struct {
 	struct dc_modules *modules;
 	const struct dc_host *host;
 	struct dc_link_options options;
+	bool going; /* `go` has been said */
 } service_link = {.send_lock = PTHREAD_MUTEX_INITIALIZER};
 
 struct message {
@@ -148,6 +149,8 @@ static bool on_go(void) {
 		dc_log(LOG_NOTICE, "took over after a restart: %u open files, %u lost", restored, lost);
 		dc_clients_recover();
 	}
+	service_link.going = true;
+	dc_instances_serve();
 	dc_keeper_forget();
 	int error = dc_workers_start();
 	if (error) {
@@ -214,7 +217,7 @@ static int open_door(struct dc_instance *instance, struct message *message, stru
 	if (fd < 0) return 0; /* no kernel door asked for */
 	unsigned char init[512];
 	struct dc_door_options options = {.fuse_fd = fd, .init_request = init, .init_length = hex(text_of(message, "init"), init, sizeof init),
-		.cache = strcmp(text_of(message, "cache"), "none") != 0, .threads_max = service_link.options.door_threads};
+		.cache = strcmp(text_of(message, "cache"), "none") != 0, .threads_max = service_link.options.door_threads, .held = !service_link.going};
 	instance->door = dc_door_start(instance, &options, error);
 	return instance->door ? 0 : -(error->code ? error->code : EIO);
 }
