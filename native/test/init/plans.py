@@ -2,10 +2,10 @@
 
 
 def plan(kind, path):
-    """`local`, or `cache` over it."""
+    """`local`, or `cache` (or `write-back`) over it."""
     nodes = [{'id': 'data.1', 'type': 'local', 'kind': 'file', 'options': {'path': path, 'readOnly': False}, 'children': {}}]
     if kind == 'local':
         nodes[0]['id'] = 'data.0'
     else:
-        nodes.append({'id': 'data.0', 'type': 'cache', 'kind': 'file', 'options': {'size': 67108864, 'mode': 'write-through', 'ttl': 1000}, 'children': {'below': ['data.1']}})
+        nodes.append({'id': 'data.0', 'type': 'cache', 'kind': 'file', 'options': {'size': 67108864, 'mode': 'write-back' if kind == 'write-back' else 'write-through', 'ttl': 1000}, 'children': {'below': ['data.1']}})
     return {'version': 1, 'instance': 'data', 'root': 'data.0', 'nodes': nodes}

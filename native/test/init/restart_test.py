@@ -43,15 +43,15 @@ for name, lock in (('.lock', fcntl.flock), ('.record', fcntl.lockf)):
 
 @unittest.skipUnless(os.path.exists(SERVICE) and os.path.isdir(MODULES) and os.path.exists(LIBRARY), 'the service is not built')
 class Restart(PoolCase):
-    trust = ()
+    trust, kind = (), 'cache'
 
     def setUp(self):
         super().setUp()
         self.at, self.back = self.directory('m'), self.directory('back')
         self.service = self.pool(service=SERVICE, env={'DICICLO_TEST_NO_BACKOFF': '1'}).start('--watchdog', '2', *self.trust)
 
-    def mount(self, kind='cache'):
-        answer = self.service.mount(self.at, plan=plan(kind, self.back))
+    def mount(self, kind=None):
+        answer = self.service.mount(self.at, plan=plan(kind or self.kind, self.back))
         self.assertTrue(answer['ok'], answer)
 
     def spawn(self, door, *command):
@@ -179,7 +179,7 @@ class Restart(PoolCase):
 
 
 class RestartByMailboxes(Restart):
-    trust = ('--trust', 'process')
+    trust, kind = ('--trust', 'process'), 'write-back'
 
 
 if __name__ == '__main__':
