@@ -49,7 +49,7 @@ static const struct { const char *plan, *says; } wrong[] = {
 	{PLAN("c", LOCAL "," CACHE("1000", "\"write-through\"", "0")), "option \"size\" is 1000, expected at least 1048576"},
 	{PLAN("c", LOCAL "," CACHE("9000000000000000000", "\"write-through\"", "0")), "expected at most"},
 	{PLAN("c", LOCAL "," CACHE("1048576.5", "\"write-through\"", "0")), "option \"size\" is a fraction, expected a size in bytes"},
-	{PLAN("c", LOCAL "," CACHE("1048576", "\"write-back\"", "0")), "expected one of \"write-through\""},
+	{PLAN("c", LOCAL "," CACHE("1048576", "\"write-around\"", "0")), "expected one of \"write-back\", \"write-through\""},
 	{PLAN("c", LOCAL "," CACHE("1048576", "\"write-through\"", "-1")), "not negative"},
 	{PLAN("c", LOCAL "," CACHE("1048576", "\"write-through\"", "\"1s\"")), "a duration in milliseconds"},
 };
