@@ -15,7 +15,11 @@ static const char *leads(struct dc_client *client, uint32_t instance, uint64_t h
 	text[0] = 0;
 	return harness_call(client, &call) == DC_RESULT_LEAVES ? text : "";
 }
-#define LEADS(to, ...) do { const char *to_ = leads(client, __VA_ARGS__); if (strcmp(to_, to)) fprintf(stderr, "  leads to \"%s\"\n", to_); check(!strcmp(to_, to), #__VA_ARGS__ " leads to " #to, 0); } while (0)
+static void expect_lead(const char *expected, const char *found, const char *what) {
+	if (strcmp(found, expected)) fprintf(stderr, "  leads to \"%s\"\n", found);
+	check(!strcmp(found, expected), what, 0);
+}
+#define LEADS(to, ...) expect_lead(to, leads(client, __VA_ARGS__), #__VA_ARGS__ " leads to " #to)
 
 static void make(struct dc_client *client) {
 	EXPECT(0, simple(client, DC_OP_MKDIR, "a", 0755));
