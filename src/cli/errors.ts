@@ -31,7 +31,11 @@ export function toDicicloError(error: unknown, context: ErrorContext = {}): Dici
       cause: error,
     });
   }
-  if (error instanceof DicicloError) return error;
+  if (error instanceof DicicloError) {
+    // oclif writes into the message of what a flag's parser throws.
+    error.message = error.message.replace(/^Parsing --\S+\s+/, '').replace(/\s*See more help with --help$/, '');
+    return error;
+  }
   const known = error as OclifError;
   if (known?.parse !== undefined) return usageError(known, context);
   if (known?.oclif)

@@ -124,6 +124,7 @@ describe('pool create', () => {
     const outcome = await invoke('pool:create', argv);
     expect(outcome.exit).toBe(2);
     expect(outcome.stderr).toContain(message);
+    expect(outcome.stderr).not.toMatch(/Parsing|more help/);
     expect(outcome.stderr.split('\n').length).toBeLessThan(5);
     expect(outcome.engine.calls).toEqual([]);
     const json = await invoke('pool:create', [...argv, '--json']);
