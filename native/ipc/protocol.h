@@ -24,6 +24,10 @@ enum {
 	DC_PATH_EMPTY = 1u << 1,     /* an empty path means `handle` itself (AT_EMPTY_PATH, and every f* call) */
 	DC_PATH2_FOLLOW = 1u << 2,   /* link: AT_SYMLINK_FOLLOW */
 	DC_READ_REFER = 1u << 4,     /* read: the sender can map cache regions */
+	DC_PATH_NO_XDEV = 1u << 16, /* openat2(2): RESOLVE_NO_XDEV, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH. What they leave to the kernel's judgement is answered DC_RESULT_KERNEL */
+	DC_PATH_NO_SYMLINKS = 1u << 17,
+	DC_PATH_BENEATH = 1u << 18,
+	DC_PATH_SCOPE = DC_PATH_NO_XDEV | DC_PATH_NO_SYMLINKS | DC_PATH_BENEATH,
 	DC_ACCESS_EFFECTIVE = 1u << 3, /* access: by effective ids (the service knows only these two sets as of attach) */
 };
 

@@ -127,7 +127,7 @@ static DIR *stream_new(int fd) {
 
 EXPORT DIR *opendir(const char *path) {
 	if (!dc_active || !path || !path[0]) return NEXT(opendir)(path);
-	int fd = dc_open_carried(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK, 0);
+	int fd = dc_open_carried(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK, 0, 0);
 	if (fd == DC_RESULT_KERNEL) {
 		DIR *directory = NEXT(opendir)(path);
 		if (directory) dc_forget_new(NEXT(dirfd)(directory));

@@ -258,7 +258,7 @@ struct _IO_FILE *dc_widened(struct _IO_FILE *stream); /* made fit for wide chara
 
 /* ---- operations that several wrappers share -------------------------------------------------------------------------------- */
 int dc_open_at(int dirfd, const char *path, int flags, mode_t mode); /* fd, or -1 and errno: what openat does */
-int dc_open_carried(int dirfd, const char *path, int flags, mode_t mode); /* fd; -errno; DC_RESULT_KERNEL: not ours */
+int dc_open_carried(int dirfd, const char *path, int flags, mode_t mode, uint32_t scope); /* scope: DC_PATH_SCOPE. fd; -errno; DC_RESULT_KERNEL: not ours */
 int dc_close_fd(int fd);
 int dc_file_flags(struct dc_file *file, int fd); /* open(2), as F_GETFL would say */
 ssize_t dc_transfer(struct dc_file *file, bool write, const struct iovec *iov, int count, off_t offset, int rwf); /* offset -1: the description's own. -errno */

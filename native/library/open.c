@@ -84,9 +84,9 @@ static int attach_descriptor(struct dc_walk *walk, int flags) {
 	return fd;
 }
 
-static int open_walk(struct dc_walk *walk, int dirfd, const char *path, int flags, mode_t mode) {
+static int open_walk(struct dc_walk *walk, int dirfd, const char *path, int flags, mode_t mode, uint32_t scope) {
 	if (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) mode &= ~dc_umask();
-	for (dc_walk_start(walk, dirfd, path, flags & O_NOFOLLOW ? DC_PATH_NOFOLLOW : 0); dc_walk_next(walk, DC_OP_OPEN); dc_walk_send(walk)) {
+	for (dc_walk_start(walk, dirfd, path, (flags & O_NOFOLLOW ? DC_PATH_NOFOLLOW : 0) | scope); dc_walk_next(walk, DC_OP_OPEN); dc_walk_send(walk)) {
 		walk->call.slot->mask = (uint32_t)flags & ~(uint32_t)(O_CLOEXEC | O_APPEND); /* each write says whether it appends: F_SETFL may change it */
 		walk->call.slot->mode = mode & 07777;
 	}
@@ -99,16 +99,16 @@ static int open_walk(struct dc_walk *walk, int dirfd, const char *path, int flag
 	return (int)walk->result;
 }
 
-int dc_open_carried(int dirfd, const char *path, int flags, mode_t mode) {
+int dc_open_carried(int dirfd, const char *path, int flags, mode_t mode, uint32_t scope) {
 	if (!dc_active) return DC_RESULT_KERNEL;
 	struct dc_walk walk;
-	return open_walk(&walk, dirfd, path, flags, mode);
+	return open_walk(&walk, dirfd, path, flags, mode, scope);
 }
 
 int dc_open_at(int dirfd, const char *path, int flags, mode_t mode) {
 	if (!dc_active) return NEXT(openat)(dirfd, path, flags, mode);
 	struct dc_walk walk;
-	int fd = open_walk(&walk, dirfd, path, flags, mode);
+	int fd = open_walk(&walk, dirfd, path, flags, mode, 0);
 	if (fd != DC_RESULT_KERNEL) return (int)dc_return(fd);
 	return dc_forget_new(NEXT(openat)(walk.dirfd, walk.path, flags, mode));
 }

@@ -165,10 +165,24 @@ static int64_t on_old_path(long number, const long a[6]) {
 static int64_t on_old_path(long number, const long a[6]) { return CALL_MISSING; }
 #endif
 
-/* openat2 without resolve restrictions is openat; with them the kernel judges the path. */
+#define HOW_FLAGS (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | O_LARGEFILE | O_TMPFILE | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH)
+
+/* What openat2(2) asks, as the service's walk knows it. False: the kernel judges the path, or refuses what openat would let pass. */
+static bool scope_of(const char *path, const struct open_how *how, size_t size, uint32_t *scope) {
+	if (!path || !how || size != sizeof *how || how->flags & ~(uint64_t)HOW_FLAGS || how->mode & ~UINT64_C(07777)) return false;
+	if (how->mode && !(how->flags & O_CREAT) && (how->flags & O_TMPFILE) != O_TMPFILE) return false;
+	if (how->resolve & ~(uint64_t)(RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH)) return false;
+	*scope = (how->resolve & RESOLVE_NO_XDEV ? DC_PATH_NO_XDEV : 0) | (how->resolve & RESOLVE_NO_SYMLINKS ? DC_PATH_NO_SYMLINKS : 0) | (how->resolve & RESOLVE_BENEATH ? DC_PATH_BENEATH : 0);
+	return path[0] != '/' || !how->resolve; /* an absolute path begins outside of the instance: there may be links on the way to it */
+}
+
 static int64_t open_how(int dirfd, const char *path, const struct open_how *how, size_t size) {
-	if (how && size == sizeof *how && how->resolve == 0 && how->flags <= INT32_MAX && !(how->mode & ~UINT64_C(07777)))
-		return openat(dirfd, path, (int)how->flags, (mode_t)how->mode);
+	uint32_t scope;
+	if (scope_of(path, how, size, &scope)) {
+		if (!how->resolve) return openat(dirfd, path, (int)how->flags, (mode_t)how->mode);
+		int fd = dc_open_carried(dirfd, path, (int)how->flags, (mode_t)how->mode, scope);
+		if (fd != DC_RESULT_KERNEL) return dc_return(fd);
+	}
 	dc_uncarried(DC_UNCARRIED_openat2);
 	dc_kernel_dirfd(dirfd);
 	long result = dc_raw6(SYS_openat2, dirfd, (long)path, (long)how, (long)size, 0, 0);

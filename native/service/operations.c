@@ -119,6 +119,7 @@ int dc_request_node(struct dc_request *request, struct dc_node **node, struct dc
 	struct dc_walk walk;
 	error = dc_walk_begin(&walk, request->instance, request->context, base.node, (const char *)request->buffer, request->path_length);
 	if (!error) {
+		dc_walk_confine(&walk, request->flags);
 		error = dc_walk_full(&walk, !(request->flags & DC_PATH_NOFOLLOW), node, attr);
 		dc_request_leaves(request, &walk, error);
 		dc_walk_end(&walk);
@@ -136,6 +137,7 @@ int dc_request_parent(struct dc_request *request, bool second, struct dc_walk *w
 	error = length == 0 && (second ? request->handle2 : request->handle) ? -ENOENT : dc_walk_begin(walk, request->instance, request->context, base.node, path, length);
 	dc_base_put(&base);
 	if (error) return error;
+	dc_walk_confine(walk, request->flags);
 	error = dc_walk_parent(walk, dot);
 	if (error) {
 		/* Which of two paths leaves: value[1]. */

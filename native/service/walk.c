@@ -35,6 +35,7 @@ int dc_walk_begin(struct dc_walk *walk, struct dc_instance *instance, struct dc_
 	walk->instance = instance;
 	walk->context = context;
 	walk->links = 0;
+	walk->scope = 0;
 	walk->directory = false;
 	memcpy(walk->rest, path, length);
 	walk->rest[length] = 0;
@@ -47,6 +48,13 @@ int dc_walk_begin(struct dc_walk *walk, struct dc_instance *instance, struct dc_
 
 void dc_walk_end(struct dc_walk *walk) {
 	DC_FILE_CALL(walk->instance->root, forget, walk->at, 1);
+	if (walk->scope) DC_FILE_CALL(walk->instance->root, forget, walk->base, 1);
+}
+
+void dc_walk_confine(struct dc_walk *walk, uint32_t scope) {
+	walk->scope = scope & DC_PATH_SCOPE;
+	walk->base = walk->at;
+	if (walk->scope) DC_FILE_CALL(walk->instance->root, reference, walk->base, 1);
 }
 
 static void move_to(struct dc_walk *walk, struct dc_node *node) {
@@ -60,6 +68,7 @@ static void consume(struct dc_walk *walk, size_t count) {
 }
 
 static int leave(struct dc_walk *walk, const char *absolute, const char *rest) {
+	if (walk->scope) return walk->scope & DC_PATH_NO_XDEV ? -EXDEV : DC_RESULT_KERNEL;
 	if (*rest == '/') rest += strspn(rest, "/") - (rest[strspn(rest, "/")] == 0); /* one is put between; at the end one says "a directory" */
 	if (!strcmp(rest, "/") && absolute[strlen(absolute) - 1] == '/') rest = "";
 	int length = snprintf(walk->leaves, sizeof walk->leaves, "%s%s%s", absolute, *rest && *rest != '/' && absolute[strlen(absolute) - 1] != '/' ? "/" : "", rest);
@@ -76,6 +85,8 @@ static int searchable(struct dc_walk *walk) {
 }
 
 static int step_up(struct dc_walk *walk) {
+	/* Whether ".." still leads back when directories move meanwhile is seen by the kernel alone. */
+	if (walk->scope & DC_PATH_BENEATH) return walk->at == walk->base ? -EXDEV : DC_RESULT_KERNEL;
 	if (walk->at == walk->instance->root_node) {
 		char up[sizeof walk->instance->mountpoint + 4];
 		snprintf(up, sizeof up, "%s/..", walk->instance->mountpoint);
@@ -92,13 +103,13 @@ static int step_up(struct dc_walk *walk) {
 
 /* Puts a link's target before the rest, and goes to where it starts. walk->at is the directory that holds the link. */
 static int follow(struct dc_walk *walk, struct dc_node *link) {
-	if (++walk->links > LINKS_MAX) return -ELOOP;
+	if (++walk->links > LINKS_MAX || walk->scope & DC_PATH_NO_SYMLINKS) return -ELOOP;
 	char target[DC_PATH_MAX];
 	ssize_t length = DC_FILE_CALL(walk->instance->root, readlink, walk->context, link, target, sizeof target - 1);
 	if (length < 0) return (int)length;
 	target[length] = 0;
 	if (length == 0) return -ENOENT;
-	if (target[0] == '/') return leave(walk, target, walk->rest);
+	if (target[0] == '/') return walk->scope & DC_PATH_BENEATH ? -EXDEV : leave(walk, target, walk->rest);
 	bool slash = walk->rest_length != 0;
 	if ((size_t)length + slash + walk->rest_length >= DC_PATH_MAX) return -ENAMETOOLONG;
 	memmove(walk->rest + length + slash, walk->rest, walk->rest_length + 1);

@@ -14,6 +14,8 @@ struct dc_walk {
 	char rest[2 * DC_PATH_MAX];
 	size_t rest_length;
 	unsigned links;
+	uint32_t scope;               /* DC_PATH_SCOPE of the request */
+	struct dc_node *base;         /* referenced while `scope` is not 0: where the walk began */
 	char name[DC_NAME_MAX + 1];   /* dc_walk_parent: the last component */
 	bool directory;               /* it had a trailing slash */
 	char leaves[2 * DC_PATH_MAX]; /* with DC_RESULT_LEAVES: the absolute path to go on with */
@@ -22,6 +24,8 @@ struct dc_walk {
 /* Starts at `base` (a reference is taken). 0 or -ENAMETOOLONG. */
 int dc_walk_begin(struct dc_walk *walk, struct dc_instance *instance, struct dc_context *context, struct dc_node *base, const char *path, size_t length);
 void dc_walk_end(struct dc_walk *walk);
+/* Right after the begin: how far the walk may go (openat2(2)). -EXDEV and -ELOOP as there, DC_RESULT_KERNEL where only the kernel can tell. */
+void dc_walk_confine(struct dc_walk *walk, uint32_t scope);
 /* All of it. `follow`: a symbolic link in the last component too. On 0 *node is referenced and *attr filled. */
 int dc_walk_full(struct dc_walk *walk, bool follow, struct dc_node **node, struct dc_attr *attr);
 /*

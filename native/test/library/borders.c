@@ -130,6 +130,27 @@ static void kinds_of_open(void) {
 	SHOW(open_how(in, "made", O_CREAT | O_WRONLY, 0));
 	SHOW(open_how(in, "../passwd", O_RDONLY, RESOLVE_BENEATH));
 	SHOW(open_how(in, "file", O_RDONLY, RESOLVE_BENEATH));
+	SHOW(open_how(in, "file", O_RDONLY | O_NOFOLLOW, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV));
+	SHOW(open_how(in, "new", O_CREAT | O_EXCL | O_WRONLY, RESOLVE_BENEATH));
+	SHOW(open_how(in, "new", O_CREAT | O_EXCL | O_WRONLY, RESOLVE_BENEATH));
+	SHOW(open_how(in, "..", O_RDONLY, RESOLVE_BENEATH));
+	SHOW(open_how(in, "..", O_RDONLY | O_DIRECTORY, RESOLVE_NO_SYMLINKS));
+	SHOW(open_how(in, "./file", O_RDONLY, RESOLVE_BENEATH));
+	SHOW(open_how(in, "file/", O_RDONLY, RESOLVE_BENEATH));
+	SHOW(open_how(AT_FDCWD, "in/../in/file", O_RDONLY, RESOLVE_BENEATH));
+	SHOW(symlinkat("file", in, "to-file"));
+	SHOW(symlinkat("../in/file", in, "out-and-in"));
+	SHOW(symlinkat("/etc/passwd", in, "out"));
+	SHOW(symlinkat("/nowhere", in, "dangling"));
+	for (unsigned resolve = 0; resolve <= (RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH); resolve++) {
+		SHOW(open_how(in, "to-file", O_RDONLY, resolve));
+		SHOW(open_how(in, "to-file", O_RDONLY | O_NOFOLLOW, resolve));
+		SHOW(open_how(in, "to-file", O_PATH | O_NOFOLLOW, resolve));
+		SHOW(open_how(in, "out-and-in", O_RDONLY, resolve));
+		SHOW(open_how(in, "dangling", O_CREAT | O_EXCL | O_WRONLY, resolve));
+		if (resolve & (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)) SHOW(open_how(in, "out", O_RDONLY, resolve)); /* without: over the border, where devices differ on one side only */
+		if (resolve & RESOLVE_BENEATH) SHOW(open_how(in, "/file", O_RDONLY, resolve));
+	}
 	SHOW(open_how(AT_FDCWD, "back/file", O_RDONLY, RESOLVE_NO_SYMLINKS));
 	SHOW(open_how(AT_FDCWD, "in/file", O_RDONLY, RESOLVE_NO_SYMLINKS));
 	SHOW(open_how(in, "/file", O_RDONLY, RESOLVE_IN_ROOT));
