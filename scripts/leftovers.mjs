@@ -7,7 +7,7 @@ import path from 'node:path';
 const PROGRAM = /^(diciclo-(service|pool-init|enter)|qemu-system-x86_64)/;
 /** Control groups and temporary directories that are ours: the engine's own and those of tests. */
 const GROUP = /^(diciclo|dct-)/;
-const TEMPORARY = /^(dct-|diciclo-)/;
+const TEMPORARY = /^(dct-|dc-|diciclo-)/;
 
 /** In the environment of everything that one test run starts, so that it does not report what others run on the machine at the same time. */
 export const MARK = 'DICICLO_TEST_RUN';

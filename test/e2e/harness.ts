@@ -1,6 +1,7 @@
 /**
  * A real pool for tests with real programs: its own runtime directory, cgroup parent and backing directory below the machine's temporary directory, and everything away afterwards.
  */
+import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -33,6 +34,15 @@ export interface TestPool {
   destroy(): Promise<void>;
 }
 
+/** Should this process be killed, somebody else takes everything below `work` away. */
+function watch(work: string): void {
+  const script = path.resolve(import.meta.dirname, '../reaper.py');
+  const reaper = spawn('python3', [script, work], { detached: true, stdio: ['pipe', 'ignore', 'ignore'] });
+  reaper.on('error', () => {});
+  reaper.unref();
+  (reaper.stdin as unknown as { unref(): void }).unref();
+}
+
 export function poolSpec(name: string): PoolSpec {
   return { name, reserve: {}, limit: {}, weight: 100, trust: 'pool', workers: 0, filesystems: [], servers: [] };
 }
@@ -45,6 +55,7 @@ export async function makePool(
   const work = mkdtempSync(path.join(os.tmpdir(), 'diciclo-e2e-'));
   const backing = path.join(work, 'backing');
   const mount = path.join(work, 'data');
+  watch(work);
   mkdirSync(backing);
   process.env.DICICLO_RUNTIME_DIR = path.join(work, 'run');
   process.env.DICICLO_CGROUP_PARENT = path.basename(work);

@@ -12,6 +12,8 @@ class Pool:
         self.build = build
         self.library = os.environ.get('LIBRARY', f'{build}/library/libdiciclo.so')
         self.work = tempfile.mkdtemp(prefix='dc-library-')
+        reaper = os.path.join(os.path.dirname(os.path.realpath(__file__)), '../../../test/reaper.py')
+        self.reaper = subprocess.Popen([sys.executable, reaper, self.work], stdin=subprocess.PIPE, start_new_session=True)
         self.directory, self.mount, self.back, self.host = (os.path.join(self.work, name) for name in ('pool', 'mnt', 'back', 'host'))
         for path in (self.directory, self.directory + '/log', self.mount, self.back, self.host):
             os.mkdir(path)
@@ -38,6 +40,8 @@ class Pool:
         except OSError:
             pass
         shutil.rmtree(self.work, ignore_errors=True)
+        self.reaper.stdin.close()
+        self.reaper.wait()
 
     def control(self, sock, message):
         with socket.socket(socket.AF_UNIX) as connection:
