@@ -12,6 +12,7 @@
 #define DICICLO_IPC_PROTOCOL_H
 
 #include "segment.h"
+#include "stamp.h"
 
 enum dc_result {
 	DC_RESULT_LEAVES = -5001,
@@ -23,6 +24,7 @@ enum {
 	DC_PATH_NOFOLLOW = 1u << 0,  /* do not follow a symbolic link in the last component */
 	DC_PATH_EMPTY = 1u << 1,     /* an empty path means `handle` itself (AT_EMPTY_PATH, and every f* call) */
 	DC_PATH2_FOLLOW = 1u << 2,   /* link: AT_SYMLINK_FOLLOW */
+	DC_PATH_LEASE = 1u << 5,     /* the sender wants to keep the answer (below: leases) */
 	DC_READ_REFER = 1u << 4,     /* read: the sender can map cache regions */
 	DC_PATH_NO_XDEV = 1u << 16, /* openat2(2): RESOLVE_NO_XDEV, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH. What they leave to the kernel's judgement is answered DC_RESULT_KERNEL */
 	DC_PATH_NO_SYMLINKS = 1u << 17,
@@ -68,6 +70,25 @@ enum dc_operation {
 	DC_OP_SYNC,          /* the instance */
 	DC_OP_ADOPT,         /* an inherited kernel door descriptor: argument[0] st_ino, mask open(2) flags of the descriptor; out as OPEN */
 	DC_OP_COUNT
+};
+
+/*
+ * Leases, for STAT, ACCESS, READLINK and OPEN with DC_PATH_LEASE: out value[2] 1: the answer may be kept, until the time said and as long as each stamp named here is what it is said to be
+ * (stamp.h). It stands DC_LEASE_OFFSET bytes behind the buffer's begin. Of an OPEN only that there is nothing to open.
+ */
+#define DC_LEASE_OFFSET 4096u
+#define DC_LEASE_STAMPS 12u
+#ifndef DC_STAMPS /* tests make it smaller */
+#define DC_STAMPS 65536u /* on a board; the region has nothing else */
+#endif
+struct dc_wire_stamp {
+	uint64_t word;
+	uint32_t index, reserved;
+};
+struct dc_wire_lease {
+	uint64_t until; /* CLOCK_MONOTONIC_COARSE, ns */
+	uint32_t region, count;
+	struct dc_wire_stamp stamp[DC_LEASE_STAMPS];
 };
 
 struct dc_wire_dirent {

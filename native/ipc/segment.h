@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DC_LAYOUT_VERSION 4u
+#define DC_LAYOUT_VERSION 5u
 #define DC_CACHE_LINE 64
 
 /* ---- queue ---------------------------------------------------------------------------------------------------------------- */
@@ -140,7 +140,8 @@ struct dc_post_ring {
 	_Atomic uint32_t generation; /* 0: no posting */
 	_Atomic uint32_t sealed;     /* the last generation at whose begin everything before it was made */
 	alignas(DC_CACHE_LINE) _Atomic uint32_t lease_epoch; /* of the service that answers now: references of another are void. 0: none are given */
-	alignas(DC_CACHE_LINE) _Atomic uint64_t leased;      /* the client counts: reads that needed no request */
+	alignas(DC_CACHE_LINE) _Atomic uint64_t leased;      /* the client counts: reads that needed no request, */
+	_Atomic uint64_t leased_answers;                     /* and answers about names and attributes */
 	alignas(4096) unsigned char data[DC_POST_BYTES];
 };
 _Static_assert(sizeof(struct dc_post_record) == DC_POST_ALIGN, "post layout");

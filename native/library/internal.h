@@ -221,6 +221,23 @@ void dc_cwd_untracked(int change); /* +1, -1: somebody moves it behind our back 
 void dc_cwd_drop(bool close_handles);
 mode_t dc_umask(void);
 
+/* ---- answers.c: what was asked of the service, and what it said -------------------------------------------------------------- */
+struct dc_question {
+	struct dc_client *client;
+	uint64_t base;       /* handle that the path starts at; 0: the instance's root */
+	uint32_t instance, flags, mode;
+	uint16_t operation;
+	const char *path;
+	size_t length;
+};
+struct dc_answer {
+	int64_t result;
+	union dc_answer_body {
+		struct dc_wire_attr attr;
+		char text[sizeof(struct dc_wire_attr)]; /* of a symbolic link */
+	} body;
+};
+
 /* ---- walk.c: calls by path ------------------------------------------------------------------------------------------------- */
 /*
  *   struct dc_walk walk;
@@ -239,10 +256,21 @@ struct dc_walk {
 	struct dc_call call;
 	int64_t result;
 	unsigned restarts;
+	uint32_t mode;       /* of the question */
 	bool kernel, done, sent, held, second; /* second: the request has two paths */
+	bool keeps, asks, kept; /* the answer may be a kept one (dc_walk_keep); a lease on it is asked for; it is a kept one */
+	struct dc_answer answer;
 	char text[PATH_MAX];
 };
 void dc_walk_start(struct dc_walk *walk, int dirfd, const char *path, uint32_t flags);
+/* After dc_walk_start, for STAT, ACCESS (`mode`), READLINK, and for OPEN (as STAT: that there is nothing): an answer that was kept will do. */
+static inline void dc_walk_keep(struct dc_walk *walk, uint32_t mode) {
+	walk->keeps = true;
+	walk->mode = mode;
+}
+static inline const struct dc_wire_attr *dc_walk_attr(const struct dc_walk *walk) {
+	return walk->kept ? &walk->answer.body.attr : &walk->call.slot->attr;
+}
 bool dc_walk_next(struct dc_walk *walk, enum dc_operation operation);
 void dc_walk_send(struct dc_walk *walk);
 void dc_walk_end(struct dc_walk *walk);

@@ -130,6 +130,13 @@ static struct region *map(struct dc_client *client, uint32_t number) {
 	return found;
 }
 
+const unsigned char *dc_lease_region(struct dc_client *client, uint32_t number, size_t *bytes) {
+	struct region *region = find(number);
+	if (!region) region = map(client, number);
+	if (region) *bytes = region->bytes;
+	return region ? region->data : NULL;
+}
+
 bool dc_lease_find_region(struct dc_file *file, const struct dc_reference *reference, struct dc_lease *lease) {
 	struct region *region = find(reference->region);
 	if (!region) region = map(file->client, reference->region);

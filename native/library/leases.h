@@ -23,8 +23,7 @@ static inline bool dc_lease_given(struct dc_client *client) {
 }
 /* After the copy: it was the file's. */
 static inline bool dc_lease_holds(const struct dc_lease *lease) {
-	atomic_thread_fence(memory_order_acquire);
-	return atomic_load_explicit(lease->stamp, memory_order_relaxed) == lease->generation;
+	return dc_generation_holds(lease->stamp, lease->generation);
 }
 static inline void dc_lease_count(struct dc_client *client) {
 	atomic_fetch_add_explicit(&dc_arena_post(client->arena)->leased, 1, memory_order_relaxed);
@@ -39,6 +38,8 @@ struct dc_lease_time dc_lease_time(struct dc_client *client);
 bool dc_lease_lookup(struct dc_file *file, uint64_t page, size_t bytes, struct dc_lease_time time, struct dc_lease *lease);
 /* The place that an answer refers to; maps its region if need be. */
 bool dc_lease_find_region(struct dc_file *file, const struct dc_reference *reference, struct dc_lease *lease);
+/* A region, mapped if need be; stays mapped until the process ends. NULL: not to be had now. */
+const unsigned char *dc_lease_region(struct dc_client *client, uint32_t number, size_t *bytes);
 void dc_lease_remember(struct dc_file *file, uint64_t page, const struct dc_lease *lease, uint32_t bytes, uint64_t until);
 
 #endif

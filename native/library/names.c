@@ -119,14 +119,15 @@ EXPORT int symlink(const char *target, const char *path) {
 EXPORT ssize_t readlinkat(int dirfd, const char *restrict path, char *restrict buffer, size_t size) {
 	struct dc_walk walk;
 	if (size == 0 || size > SSIZE_MAX) return NEXT(readlinkat)(dc_kernel_dirfd(dirfd), path, buffer, size);
-	for (dc_walk_start(&walk, dirfd, path, DC_PATH_NOFOLLOW | DC_PATH_EMPTY); dc_walk_next(&walk, DC_OP_READLINK); dc_walk_send(&walk))
-		walk.call.slot->length = size < PATH_MAX ? size : PATH_MAX;
+	uint32_t space = size < PATH_MAX ? (uint32_t)size : PATH_MAX; /* a shorter answer is another answer */
+	for (dc_walk_start(&walk, dirfd, path, DC_PATH_NOFOLLOW | DC_PATH_EMPTY), dc_walk_keep(&walk, space); dc_walk_next(&walk, DC_OP_READLINK); dc_walk_send(&walk))
+		walk.call.slot->length = space;
 	if (walk.kernel) {
 		dc_walk_end(&walk);
 		return NEXT(readlinkat)(walk.dirfd, walk.path, buffer, size);
 	}
 	if (walk.result > (int64_t)size) walk.result = (int64_t)size;
-	if (walk.result > 0) memcpy(buffer, walk.call.buffer, (size_t)walk.result);
+	if (walk.result > 0) memcpy(buffer, walk.kept ? walk.answer.body.text : (const char *)walk.call.buffer, (size_t)walk.result);
 	return (ssize_t)dc_walk_finish(&walk);
 }
 

@@ -86,7 +86,9 @@ static int attach_descriptor(struct dc_walk *walk, int flags) {
 
 static int open_walk(struct dc_walk *walk, int dirfd, const char *path, int flags, mode_t mode, uint32_t scope) {
 	if (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) mode &= ~dc_umask();
-	for (dc_walk_start(walk, dirfd, path, (flags & O_NOFOLLOW ? DC_PATH_NOFOLLOW : 0) | scope); dc_walk_next(walk, DC_OP_OPEN); dc_walk_send(walk)) {
+	dc_walk_start(walk, dirfd, path, (flags & O_NOFOLLOW ? DC_PATH_NOFOLLOW : 0) | scope);
+	if (!(flags & O_CREAT) && (flags & O_TMPFILE) != O_TMPFILE && !scope) dc_walk_keep(walk, 0);
+	for (; dc_walk_next(walk, DC_OP_OPEN); dc_walk_send(walk)) {
 		walk->call.slot->mask = (uint32_t)flags & ~(uint32_t)(O_CLOEXEC | O_APPEND); /* each write says whether it appends: F_SETFL may change it */
 		walk->call.slot->mode = mode & 07777;
 	}

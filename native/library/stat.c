@@ -1,7 +1,7 @@
 /*
  * stat.c - attributes: the stat family (with the entries that older programs were linked with), statx, access, statfs, realpath.
  */
-#include "internal.h"
+#include "answers.h"
 
 #include <stdlib.h>
 #include <sys/statfs.h>
@@ -27,11 +27,19 @@ void dc_wire_to_stat(const struct dc_wire_attr *wire, uint64_t device, struct st
 
 /* The attributes of an open description. 0 or -errno. */
 static int wire_of_file(struct dc_file *file, struct dc_wire_attr *wire) {
+	struct dc_question question = {.client = file->client, .base = file->handle, .instance = file->instance, .flags = DC_PATH_EMPTY, .operation = DC_OP_STAT, .path = ""};
+	struct dc_answer answer;
+	bool asks;
+	if (dc_answer_find(&question, &answer, &asks)) {
+		*wire = answer.body.attr;
+		return (int)answer.result;
+	}
 	struct dc_call call;
 	dc_call_begin(&call, file->client, DC_OP_STAT, file->instance, file->handle);
-	call.slot->flags = DC_PATH_EMPTY;
+	call.slot->flags = DC_PATH_EMPTY | (asks ? DC_PATH_LEASE : 0);
 	int64_t result = dc_call_send(&call);
 	if (result == 0) *wire = call.slot->attr;
+	if (asks) dc_answer_remember(&question, &call, result);
 	dc_call_end(&call);
 	return (int)(result == -ESTALE ? -EIO : result);
 }
@@ -60,12 +68,12 @@ ALIAS(__fstat64, fstat);
 static int stat_at(int dirfd, const char *path, struct stat *out, int flags) {
 	if (flags & AT_EMPTY_PATH && path && !path[0] && dirfd >= 0) return fstat(dirfd, out);
 	struct dc_walk walk;
-	for (dc_walk_start(&walk, dirfd, path, path_flags(flags)); dc_walk_next(&walk, DC_OP_STAT); dc_walk_send(&walk)) continue;
+	for (dc_walk_start(&walk, dirfd, path, path_flags(flags)), dc_walk_keep(&walk, 0); dc_walk_next(&walk, DC_OP_STAT); dc_walk_send(&walk)) continue;
 	if (walk.kernel) {
 		dc_walk_end(&walk);
 		return NEXT(fstatat)(walk.dirfd, walk.path, out, flags);
 	}
-	if (walk.result == 0) dc_wire_to_stat(&walk.call.slot->attr, walk.place.device, out);
+	if (walk.result == 0) dc_wire_to_stat(dc_walk_attr(&walk), walk.place.device, out);
 	return (int)dc_walk_finish(&walk);
 }
 
@@ -140,12 +148,12 @@ EXPORT int statx(int dirfd, const char *restrict path, int flags, unsigned mask,
 	if (flags & ~known || mask & STATX__RESERVED || (flags & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE || (mask & ~(STATX_BASIC_STATS | STATX_BTIME)))
 		return NEXT(statx)(dc_kernel_dirfd(dirfd), path, flags, mask, out);
 	struct dc_walk walk;
-	for (dc_walk_start(&walk, dirfd, path, path_flags(flags)); dc_walk_next(&walk, DC_OP_STAT); dc_walk_send(&walk)) continue;
+	for (dc_walk_start(&walk, dirfd, path, path_flags(flags)), dc_walk_keep(&walk, 0); dc_walk_next(&walk, DC_OP_STAT); dc_walk_send(&walk)) continue;
 	if (walk.kernel) {
 		dc_walk_end(&walk);
 		return NEXT(statx)(walk.dirfd, walk.path, flags, mask, out);
 	}
-	if (walk.result == 0) wire_to_statx(&walk.call.slot->attr, walk.place.device, out);
+	if (walk.result == 0) wire_to_statx(dc_walk_attr(&walk), walk.place.device, out);
 	return (int)dc_walk_finish(&walk);
 }
 
@@ -153,9 +161,9 @@ EXPORT int statx(int dirfd, const char *restrict path, int flags, unsigned mask,
 EXPORT int faccessat(int dirfd, const char *path, int mode, int flags) {
 	if (flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) return NEXT(faccessat)(dc_kernel_dirfd(dirfd), path, mode, flags);
 	struct dc_walk walk;
-	for (dc_walk_start(&walk, dirfd, path, path_flags(flags)); dc_walk_next(&walk, DC_OP_ACCESS); dc_walk_send(&walk)) {
+	for (dc_walk_start(&walk, dirfd, path, path_flags(flags)), dc_walk_keep(&walk, (uint32_t)mode); dc_walk_next(&walk, DC_OP_ACCESS); dc_walk_send(&walk)) {
 		walk.call.slot->mode = (uint32_t)mode;
-		if (flags & AT_EACCESS) walk.call.slot->flags |= DC_ACCESS_EFFECTIVE;
+		if (flags & AT_EACCESS) walk.call.slot->flags |= DC_ACCESS_EFFECTIVE; /* which the service does not tell apart */
 	}
 	if (walk.kernel) {
 		dc_walk_end(&walk);

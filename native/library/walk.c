@@ -1,7 +1,7 @@
 /*
  * walk.c - calls by path: finds the instance, sends one request for the whole path, and goes on where a symbolic link or ".." leads out of the instance.
  */
-#include "internal.h"
+#include "answers.h"
 
 bool dc_locate(int dirfd, const char *path, uint32_t flags, struct dc_place *place, struct dc_file **base) {
 	*base = NULL;
@@ -44,13 +44,45 @@ void dc_walk_start(struct dc_walk *walk, int dirfd, const char *path, uint32_t f
 	walk->base = NULL;
 	walk->result = 0;
 	walk->restarts = 0;
-	walk->kernel = walk->done = walk->sent = walk->held = walk->second = false;
+	walk->kernel = walk->done = walk->sent = walk->held = walk->second = walk->keeps = walk->asks = walk->kept = false;
 }
 
 static bool to_kernel(struct dc_walk *walk) {
 	if (walk->path && walk->path[0] != '/') dc_kernel_dirfd(walk->dirfd);
 	walk->kernel = true;
 	return false;
+}
+
+static struct dc_question question_of(const struct dc_walk *walk, enum dc_operation operation) {
+	return (struct dc_question){.client = walk->client, .base = walk->base ? walk->base->handle : 0, .instance = walk->place.instance, .flags = walk->flags, .mode = walk->mode,
+		.operation = (uint16_t)operation, .path = walk->place.rest, .length = walk->length};
+}
+
+/* By an answer that was kept. That there is nothing is one answer for all who ask, and all that is kept of an open: where there was something, it is not worth asking for a lease. */
+static bool answered(struct dc_walk *walk, enum dc_operation operation) {
+	struct dc_question question = question_of(walk, operation);
+	bool asks = false, done = false;
+	if (operation != DC_OP_STAT) {
+		struct dc_question missing = question_of(walk, DC_OP_STAT);
+		missing.mode = 0;
+		done = dc_answer_find(&missing, &walk->answer, &asks) && (walk->answer.result < 0 || (operation == DC_OP_ACCESS && walk->mode == F_OK));
+		walk->asks = asks && walk->answer.result < 0;
+	}
+	if (!done && operation != DC_OP_OPEN) {
+		done = dc_answer_find(&question, &walk->answer, &asks);
+		walk->asks |= asks;
+	}
+	if (done) walk->result = walk->answer.result;
+	return walk->done = walk->kept = done;
+}
+
+static void keep(const struct dc_walk *walk, int64_t result) {
+	enum dc_operation operation = walk->call.slot->operation;
+	bool missing = result == -ENOENT || (result == -ENOTDIR && operation != DC_OP_OPEN); /* O_DIRECTORY of a file that is there */
+	struct dc_question question = question_of(walk, missing ? DC_OP_STAT : operation);
+	if (missing) question.mode = 0;
+	if (walk->asks) dc_answer_remember(&question, &walk->call, result);
+	else if (missing) dc_answer_expect(&question, result);
 }
 
 bool dc_walk_next(struct dc_walk *walk, enum dc_operation operation) {
@@ -65,10 +97,11 @@ bool dc_walk_next(struct dc_walk *walk, enum dc_operation operation) {
 		walk->base = NULL;
 		return to_kernel(walk);
 	}
+	if (walk->keeps && answered(walk, operation)) return false;
 	dc_call_begin(&walk->call, walk->client, operation, walk->place.instance, walk->base ? walk->base->handle : 0);
 	walk->held = true;
 	struct dc_slot *slot = walk->call.slot;
-	slot->flags = walk->flags;
+	slot->flags = walk->flags | (walk->asks ? DC_PATH_LEASE : 0);
 	slot->path_length = (uint32_t)walk->length;
 	memcpy(walk->call.buffer, walk->place.rest, walk->length);
 	return true;
@@ -119,6 +152,7 @@ void dc_walk_send(struct dc_walk *walk) {
 		walk->kernel = true;
 		return;
 	}
+	if (walk->keeps) keep(walk, result);
 	walk->result = result;
 	walk->done = true;
 }

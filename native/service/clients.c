@@ -22,7 +22,7 @@ static uint64_t epoch;
 /* What dead clients had left to the kernel door: name -> count. */
 static pthread_mutex_t uncarried_lock = PTHREAD_MUTEX_INITIALIZER;
 static json_t *uncarried_dead;
-static _Atomic uint64_t leased_dead; /* reads without a request */
+static _Atomic uint64_t leased_dead, answers_dead; /* reads, and other answers, without a request */
 
 uint64_t dc_epoch(void) {
 	return epoch;
@@ -109,8 +109,8 @@ static void fold_uncarried(json_t *into, struct dc_arena *arena) {
 }
 
 /* As it says: for information. */
-static uint64_t leased_of(struct dc_client_record *client) {
-	return atomic_load_explicit(&dc_arena_post(client->arena)->leased, memory_order_relaxed) & 0xffffffffffffu;
+static uint64_t leased_of(_Atomic uint64_t *count) {
+	return atomic_load_explicit(count, memory_order_relaxed) & 0xffffffffffffu;
 }
 
 /* The last user has left a client that is gone. */
@@ -126,7 +126,8 @@ static void tear_down(struct dc_client_record *client) {
 	pthread_mutex_lock(&uncarried_lock);
 	if (!uncarried_dead) uncarried_dead = json_object();
 	fold_uncarried(uncarried_dead, client->arena);
-	atomic_fetch_add(&leased_dead, leased_of(client));
+	atomic_fetch_add(&leased_dead, leased_of(&dc_arena_post(client->arena)->leased));
+	atomic_fetch_add(&answers_dead, leased_of(&dc_arena_post(client->arena)->leased_answers));
 	pthread_mutex_unlock(&uncarried_lock);
 	dc_workers_del_client(client->place);
 	munmap(client->arena, DC_ARENA_SIZE);
@@ -235,10 +236,11 @@ json_t *dc_clients_json(void) {
 	if (uncarried_dead) json_object_update(uncarried, uncarried_dead);
 	pthread_mutex_unlock(&uncarried_lock);
 	uint32_t next = 0;
-	uint64_t leased = atomic_load(&leased_dead);
+	uint64_t leased = atomic_load(&leased_dead), answers = atomic_load(&answers_dead);
 	for (struct dc_client_record *client; (client = dc_client_next(&next));) {
 		read_command(client);
-		leased += leased_of(client);
+		leased += leased_of(&dc_arena_post(client->arena)->leased);
+		answers += leased_of(&dc_arena_post(client->arena)->leased_answers);
 		fold_uncarried(uncarried, client->arena);
 		json_t *command = json_string(client->command);
 		json_array_append_new(list, json_pack("{s:i,s:i,s:o}", "id", (int)client->index, "pid", (int)client->pid, "command", command ? command : json_string("?")));
@@ -248,8 +250,8 @@ json_t *dc_clients_json(void) {
 	dc_posts_counts(&posts);
 	json_t *posted = json_pack("{s:I,s:I,s:I,s:I,s:I}", "writes", (json_int_t)posts.writes, "bytes", (json_int_t)posts.bytes, "runs", (json_int_t)posts.runs, "errors",
 		(json_int_t)posts.errors, "takenBack", (json_int_t)posts.taken_back);
-	return json_pack("{s:I,s:I,s:I,s:o,s:o,s:o}", "attached", (json_int_t)atomic_load(&attached), "attachedTotal", (json_int_t)atomic_load(&attached_total), "leasedReads",
-		(json_int_t)leased, "posted", posted, "uncarried", uncarried, "list", list);
+	return json_pack("{s:I,s:I,s:I,s:I,s:o,s:o,s:o}", "attached", (json_int_t)atomic_load(&attached), "attachedTotal", (json_int_t)atomic_load(&attached_total), "leasedAnswers",
+		(json_int_t)answers, "leasedReads", (json_int_t)leased, "posted", posted, "uncarried", uncarried, "list", list);
 }
 
 void dc_clients_drop_instance(struct dc_instance *instance) {

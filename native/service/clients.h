@@ -119,6 +119,7 @@ struct dc_request {
 	struct dc_instance *instance;
 	struct dc_client_record *client;
 	struct dc_context *context;
+	struct dc_trail *trail; /* NULL: no lease is asked for */
 	uint8_t index;          /* of the slot */
 	uint32_t sequence;
 	unsigned char *buffer;  /* shared with the client, DC_BUFFER_SIZE bytes */

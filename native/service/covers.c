@@ -17,6 +17,7 @@
 
 #include "clients.h"
 #include "host.h"
+#include "stamps.h"
 
 /* What of `path` lies below `mount`, or NULL. Both are normal: absolute, without doubled or trailing slashes. */
 static const char *below(const char *path, const char *mount) {
@@ -88,7 +89,10 @@ void dc_covers_changed(const struct dc_instance *come) {
 	for (unsigned i = 0; i < count; i++) {
 		struct dc_covers *covers = covers_of(all[i], all, count, come);
 		if (same(covers, atomic_load(&all[i]->covers))) free(covers);
-		else atomic_store_explicit(&all[i]->covers, covers, memory_order_release);
+		else {
+			atomic_store_explicit(&all[i]->covers, covers, memory_order_seq_cst);
+			dc_stamps_moved_all(all[i]); /* paths that came past go elsewhere now */
+		}
 	}
 	while (count) dc_instances_put(all[--count]);
 }

@@ -12,6 +12,7 @@
 
 struct dc_covers;
 struct dc_door;
+struct dc_stamps;
 
 /* ---- counters by door and operation (docs/contract.md §6) ------------------------------------------------------------------ */
 enum dc_door_kind { DC_DOOR_LIBRARY, DC_DOOR_KERNEL, DC_DOOR_KINDS };
@@ -34,6 +35,7 @@ struct dc_instance {
 	struct dc_libservice *root;
 	struct dc_libservice front;        /* write-back: the root as both doors call it, which makes posted writes first (posts.c) */
 	struct dc_file_binding front_file;
+	struct dc_stamps *stamps;  /* leases on names and attributes (stamps.h); NULL: none are given */
 	struct dc_node *root_node; /* referenced */
 	struct dc_door *door;      /* NULL: no kernel door */
 	_Atomic uint32_t users;    /* calls in progress by workers */

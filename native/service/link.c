@@ -21,6 +21,7 @@
 #include "host.h"
 #include "keeper.h"
 #include "posts.h"
+#include "stamps.h"
 
 #define PLAN_MAX_BYTES (1 << 20)
 
@@ -204,7 +205,7 @@ static int build(struct dc_instance *instance, int plan_fd, struct dc_error *err
 	instance->stack = dc_stack_build(service_link.modules, service_link.host, plan, length, error);
 	free(plan);
 	if (!instance->stack) return -(error->code ? error->code : EINVAL);
-	instance->root = dc_stack_root(instance->stack);
+	instance->root = dc_stamps_wrap(instance, dc_stack_root(instance->stack));
 	if (instance->root->traits & DC_TRAIT_WRITE_BACK) instance->root = dc_posts_wrap(instance);
 	struct dc_cred cred = {.uid = 0};
 	struct dc_context context = {.cred = &cred};
@@ -226,6 +227,7 @@ static void tear_down(struct dc_instance *instance) {
 	if (instance->door) dc_door_stop(instance->door);
 	if (instance->root_node) DC_FILE_CALL(instance->root, forget, instance->root_node, 1);
 	if (instance->stack) dc_stack_destroy(instance->stack);
+	dc_stamps_drop(instance);
 	instance->door = NULL;
 	instance->stack = NULL;
 }

@@ -55,6 +55,16 @@ const char *dc_operation_name(unsigned operation) {
 	return operation < DC_OP_COUNT && operations[operation].execute ? names[operations[operation].counted] : "an unknown operation";
 }
 
+/* The answer's, behind the path. What depends on more than names and attributes is not for keeping. */
+static void give_lease(struct dc_request *request, int64_t result) {
+	const struct dc_trail *trail = request->trail;
+	bool missing = result == -ENOENT || (result == -ENOTDIR && request->operation != DC_OP_OPEN); /* O_DIRECTORY of a file that is there */
+	bool asked = request->operation == DC_OP_STAT || request->operation == DC_OP_ACCESS || request->operation == DC_OP_READLINK;
+	bool given = trail->stamps && trail->lease.count && (missing || (asked && (result >= 0 || result == -EACCES)));
+	if (given) memcpy(request->buffer + DC_LEASE_OFFSET, &trail->lease, sizeof trail->lease);
+	request->slot->value[2] = given;
+}
+
 int64_t dc_operation_execute(struct dc_request *request) {
 	if (request->operation >= DC_OP_COUNT || !operations[request->operation].execute) return -ENOSYS;
 	if (request->path_length >= DC_PATH_MAX) return -ENAMETOOLONG;
@@ -63,7 +73,11 @@ int64_t dc_operation_execute(struct dc_request *request) {
 	const struct operation *operation = &operations[request->operation];
 	uint64_t start = dc_ticks();
 	if (operation->ordered) dc_posts_drain(request->client, request->context->worker);
+	struct dc_trail trail;
+	request->trail = request->flags & DC_PATH_LEASE ? &trail : NULL;
+	if (request->trail) dc_trail_begin(&trail, request->instance);
 	int64_t result = operation->execute(request);
+	if (request->trail) give_lease(request, result);
 	uint64_t ticks = dc_ticks() - start;
 	enum dc_counted counted = operation->counted;
 	if (request->operation == DC_OP_FSYNC && request->mask) counted = DC_COUNTED_fdatasync;
@@ -108,6 +122,7 @@ int dc_request_node(struct dc_request *request, struct dc_node **node, struct dc
 	if (error) return error;
 	if (request->path_length == 0) {
 		error = request->handle && !(request->flags & DC_PATH_EMPTY) ? -ENOENT : 0;
+		if (!error) dc_trail_attributes(request->trail, base.node);
 		if (!error) error = DC_REQUEST_CALL(request, getattr, base.node, attr);
 		if (!error) {
 			*node = base.node;
@@ -120,6 +135,7 @@ int dc_request_node(struct dc_request *request, struct dc_node **node, struct dc
 	error = dc_walk_begin(&walk, request->instance, request->context, base.node, (const char *)request->buffer, request->path_length);
 	if (!error) {
 		dc_walk_confine(&walk, request->flags);
+		if (request->trail && request->trail->stamps) walk.trail = request->trail;
 		error = dc_walk_full(&walk, !(request->flags & DC_PATH_NOFOLLOW), node, attr);
 		dc_request_leaves(request, &walk, error);
 		dc_walk_end(&walk);

@@ -15,6 +15,7 @@
 #include "host.h"
 #include "queue.h"
 #include "regions.h"
+#include "stamps.h"
 
 #define POSTERS_MAX 256u /* clients with grants at a time; others send requests */
 #define TICK_NS 200000000u
@@ -250,7 +251,8 @@ uint32_t dc_posts_grant(struct dc_handle *handle, struct dc_node *node) {
 		if (atomic_load(&node->core.kernel_cached) & CACHED_BITS) {
 			atomic_fetch_sub(&node->core.posters, 1);
 		} else {
-			DC_FILE_CALL(stack_root(handle->instance), distrust, node); /* a posted write is not in the page yet */
+			DC_FILE_CALL(stack_root(handle->instance), distrust, node); /* a posted write is not in the page yet, */
+			dc_stamps_moved(handle->instance, node);                    /* nor in the attributes */
 			grant = handle->grant = posts->generation;
 			handle->granted_next = posts->granted;
 			posts->granted = handle;

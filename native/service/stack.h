@@ -20,6 +20,7 @@ json_t *dc_modules_describe(const struct dc_modules *modules); /* docs/contract.
 struct dc_stack *dc_stack_build(struct dc_modules *modules, const struct dc_host *host, const char *plan, size_t length, struct dc_error *error);
 void dc_stack_destroy(struct dc_stack *stack);
 struct dc_libservice *dc_stack_root(const struct dc_stack *stack);
+bool dc_stack_believes(const struct dc_libservice *root); /* it says until when its answers may be kept (`believed`) */
 const char *dc_stack_instance(const struct dc_stack *stack);
 json_t *dc_stack_json(const struct dc_stack *stack);       /* `root` of the `stack` answer, §4 */
 json_t *dc_stack_statistics(const struct dc_stack *stack); /* `layers` of §6 */

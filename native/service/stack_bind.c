@@ -42,6 +42,7 @@ static int stub_sync(SELF) { return -ENOSYS; }
 static int stub_identify(struct dc_libservice *self, struct dc_node *node, void *identity) { return -ENOSYS; }
 static ssize_t stub_references(SELF, struct dc_node *node, off_t offset, size_t length, struct dc_reference *out, unsigned limit, unsigned *count, uint64_t *until) { return -EAGAIN; }
 static void stub_distrust(struct dc_libservice *self, struct dc_node *node) {}
+static uint64_t stub_believed(struct dc_libservice *self, struct dc_node *node, const char *name, size_t length) { return 0; }
 static int stub_recover(SELF, const void *identity, size_t length, struct dc_node **node) { return -ENOSYS; }
 
 void dc_stack_bind(struct dc_stack_node *node)
@@ -71,5 +72,14 @@ void dc_stack_bind(struct dc_stack_node *node)
 		node->file.references.call = stub_references;
 		node->file.references.self = &node->object;
 	}
+	if ((type->ops.file->lookup || type->ops.file->getattr || type->ops.file->readlink) && !type->ops.file->believed) {
+		node->file.believed.call = stub_believed;
+		node->file.believed.self = &node->object;
+	}
 	node->object.file = &node->file;
+}
+
+bool dc_stack_believes(const struct dc_libservice *root)
+{
+	return root->file->believed.call != stub_believed;
 }

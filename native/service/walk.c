@@ -34,6 +34,7 @@ int dc_walk_begin(struct dc_walk *walk, struct dc_instance *instance, struct dc_
 	if (length >= DC_PATH_MAX) return -ENAMETOOLONG;
 	walk->instance = instance;
 	walk->context = context;
+	walk->trail = NULL;
 	walk->links = 0;
 	walk->scope = 0;
 	walk->directory = false;
@@ -80,6 +81,7 @@ static int searchable(struct dc_walk *walk) {
 	if (!S_ISDIR(walk->at->type)) return -ENOTDIR;
 	if (walk->context->cred->uid == 0) return 0;
 	struct dc_attr attr;
+	dc_trail_attributes(walk->trail, walk->at);
 	int error = DC_FILE_CALL(walk->instance->root, getattr, walk->context, walk->at, &attr);
 	return error ? error : dc_access_check(walk->context->cred, &attr, X_OK);
 }
@@ -87,6 +89,7 @@ static int searchable(struct dc_walk *walk) {
 static int step_up(struct dc_walk *walk) {
 	/* Whether ".." still leads back when directories move meanwhile is seen by the kernel alone. */
 	if (walk->scope & DC_PATH_BENEATH) return walk->at == walk->base ? -EXDEV : DC_RESULT_KERNEL;
+	dc_trail_lose(walk->trail);
 	if (walk->at == walk->instance->root_node) {
 		char up[sizeof walk->instance->mountpoint + 4];
 		snprintf(up, sizeof up, "%s/..", walk->instance->mountpoint);
@@ -162,6 +165,14 @@ static bool only_slashes(const char *text) {
 	return text[strspn(text, "/")] == 0;
 }
 
+/* For a lease the attributes must be younger than their stamp, which is known by the node. */
+static int attributes(struct dc_walk *walk, struct dc_node *node, struct dc_attr *attr) {
+	dc_trail_attributes(walk->trail, node);
+	int error = DC_FILE_CALL(walk->instance->root, getattr, walk->context, node, attr);
+	if (error) DC_FILE_CALL(walk->instance->root, forget, node, 1);
+	return error;
+}
+
 /*
  * One lookup of a run. 0: walk->at moved behind it, or a link was put before the rest. 1: the run was the end of the path and *last is its node, *attr its attributes.
  */
@@ -170,9 +181,10 @@ static int lookup_run(struct dc_walk *walk, bool follow_last, struct dc_node **l
 	int error = searchable(walk);
 	if (error) return error;
 	bool mounts = atomic_load_explicit(&walk->instance->covers, memory_order_relaxed) != NULL;
-	size_t run = plain_run(walk, mounts || walk->context->cred->uid != 0), consumed = 0;
+	size_t run = plain_run(walk, mounts || (walk->trail && walk->trail->stamps) || walk->context->cred->uid != 0), consumed = 0;
 	struct dc_node *node = NULL;
-	error = DC_FILE_CALL(root, lookup, walk->context, walk->at, walk->rest, run, &node, attr, &consumed);
+	dc_trail_name(walk->trail, walk->at, walk->rest, run);
+	error = DC_FILE_CALL(root, lookup, walk->context, walk->at, walk->rest, run, &node, walk->trail ? NULL : attr, &consumed);
 	if (error) {
 		if (node) DC_FILE_CALL(root, forget, node, 1);
 		return error;
@@ -204,6 +216,7 @@ static int lookup_run(struct dc_walk *walk, bool follow_last, struct dc_node **l
 	}
 	if (end) {
 		if (slash) walk->directory = true;
+		if (walk->trail && (error = attributes(walk, node, attr))) return error;
 		*last = node;
 		return 1;
 	}
@@ -222,6 +235,7 @@ int dc_walk_full(struct dc_walk *walk, bool follow_last, struct dc_node **node, 
 		size_t length = next_component(walk);
 		int error;
 		if (length == 0) {
+			dc_trail_attributes(walk->trail, walk->at);
 			error = DC_FILE_CALL(root, getattr, walk->context, walk->at, attr);
 			if (error) return error;
 			if (walk->directory && !S_ISDIR(walk->at->type)) return -ENOTDIR;

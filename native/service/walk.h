@@ -6,10 +6,12 @@
 
 #include "instance.h"
 #include "protocol.h"
+#include "stamps.h"
 
 struct dc_walk {
 	struct dc_instance *instance;
 	struct dc_context *context;
+	struct dc_trail *trail;       /* NULL after dc_walk_begin: no lease is asked for */
 	struct dc_node *at;           /* referenced directory where `rest` goes on */
 	char rest[2 * DC_PATH_MAX];
 	size_t rest_length;

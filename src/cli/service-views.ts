@@ -66,6 +66,7 @@ export function statsText(stats: Plain): string {
       resident: size(stats.residentBytes),
       clients: `${number(clients.attached) ?? 0} attached, ${number(clients.attachedTotal) ?? 0} in all`,
       'reads without a request': number(clients.leasedReads) ?? 0,
+      'names and attributes without a request': number(clients.leasedAnswers) ?? 0,
       'left to the kernel door': uncarried.join(', ') || 'nothing',
     }) + list(stats.instances).map(instanceText).join('')
   );

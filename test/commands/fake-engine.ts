@@ -89,6 +89,7 @@ export const stats = {
   clients: {
     attached: 1,
     attachedTotal: 9,
+    leasedAnswers: 0,
     leasedReads: 0,
     posted: { writes: 0, bytes: 0, runs: 0, errors: 0, takenBack: 0 },
     uncarried: { mmap: 1 },

@@ -24,7 +24,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#define DC_INTERFACE_VERSION 3u
+#define DC_INTERFACE_VERSION 4u
 #define DC_NAME_MAX 255u
 #define DC_PATH_MAX 4096u
 #define DC_ROLE_MAX 4u
@@ -199,6 +199,13 @@ struct dc_file_ops {
 	 */
 	int (*identify)(struct dc_libservice *self, struct dc_node *node, void *identity);
 	int (*recover)(struct dc_libservice *self, struct dc_context *context, const void *identity, size_t length, struct dc_node **node);
+
+	/*
+	 * Leases. Until when (CLOCK_MONOTONIC_COARSE, nanoseconds) what a lookup of the name below the directory, or (name NULL) a getattr of the node would now answer may be kept by those who
+	 * will ask; 0: not at all. Whoever asks next gets what is as new or newer. Changes through this libservice are not its concern: the service revokes what it gave before it lets them
+	 * through. A libservice whose answers may change by themselves, or behind its back without a bound, has none; nor has one with a lookup or getattr of its own and no `believed`.
+	 */
+	uint64_t (*believed)(struct dc_libservice *self, struct dc_node *node, const char *name, size_t length);
 };
 
 /* ---- other kinds: tables of the same style; their first users bring them to life ------------------------------------------- */
@@ -239,7 +246,7 @@ struct dc_libservice {
 #define DC_FILE_OPERATIONS(X) \
 	X(root) X(lookup) X(reference) X(forget) X(getattr) X(setattr) X(readlink) X(open) X(close) X(create) X(tmpfile) X(read) X(write) X(fsync) \
 	X(fallocate) X(seek) X(copy) X(readdir) X(mkdir) X(mknod) X(symlink) X(link) X(unlink) X(rmdir) X(rename) X(getxattr) X(setxattr) \
-	X(listxattr) X(removexattr) X(statfs) X(sync) X(references) X(distrust) X(identify) X(recover)
+	X(listxattr) X(removexattr) X(statfs) X(sync) X(references) X(distrust) X(identify) X(recover) X(believed)
 struct dc_file_binding {
 #define X(operation) struct { __typeof__(((struct dc_file_ops *)0)->operation) call; struct dc_libservice *self; } operation;
 	DC_FILE_OPERATIONS(X)

@@ -138,7 +138,7 @@ const struct dc_file_ops cache_ops = {
 	.write = cache_write, .fsync = cache_fsync, .fallocate = cache_fallocate, .seek = cache_seek, .copy = cache_copy, .readdir = cache_readdir,
 	.mkdir = cache_mkdir, .mknod = cache_mknod, .symlink = cache_symlink, .link = cache_link, .unlink = cache_unlink, .rmdir = cache_rmdir,
 	.rename = cache_rename, .getxattr = cache_getxattr, .setxattr = cache_setxattr, .listxattr = cache_listxattr, .removexattr = cache_removexattr,
-	.identify = cache_identify, .recover = cache_recover,
+	.identify = cache_identify, .recover = cache_recover, .believed = cache_believed,
 };
 
 /* ---- life ----------------------------------------------------------------------------------------------------------------- */

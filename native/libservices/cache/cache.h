@@ -12,6 +12,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "generation.h"
+
 #define CACHE_PAGE 4096u
 #define CACHE_PAGE_SHIFT 12
 #define CACHE_BLOCK_PAGES 512u /* 2 MiB; its page 0 holds the generations of the other 511 */
@@ -254,6 +256,7 @@ void cache_entry_set(struct cache *cache, struct cache_node *parent, const char 
 void cache_entry_learn(struct cache *cache, struct cache_node *parent, const char *name, size_t length, struct cache_node *target, uint32_t version);
 void cache_entry_drop(struct cache *cache, struct cache_node *parent, const char *name, size_t length);
 void cache_entries_drop_below(struct cache *cache, struct cache_node *directory);
+uint64_t cache_believed(struct dc_libservice *self, struct dc_node *node, const char *name, size_t length);
 enum cache_found { CACHE_MISS, CACHE_FOUND, CACHE_NEGATIVE };
 /* As far as the cache knows: FOUND with the node referenced, NEGATIVE with the directory referenced, MISS with *consumed the bytes that were known. */
 enum cache_found cache_walk(struct cache *cache, struct cache_node *parent, const char *path, size_t length, uint64_t now, struct cache_node **node, size_t *consumed);

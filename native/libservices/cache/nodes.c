@@ -99,6 +99,26 @@ enum cache_found cache_walk(struct cache *cache, struct cache_node *parent, cons
 	}
 }
 
+/* Nothing is asked for and nothing is touched: what comes first is thought to be looked up next. */
+uint64_t cache_believed(struct dc_libservice *self, struct dc_node *node, const char *name, size_t length)
+{
+	struct cache *cache = cache_of(self);
+	struct cache_node *at = cache_node_of(node);
+	struct cache_rwspin *stripe;
+	struct cache_entry *entry;
+	uint64_t hash, until;
+
+	if (!name)
+		return atomic_load_explicit(&at->attr_until, memory_order_acquire);
+	hash = name_hash(at->id, name, length);
+	stripe = stripe_of(cache, hash);
+	cache_read_lock(stripe);
+	entry = entry_find(cache, hash, at->id, name, length);
+	until = entry ? atomic_load_explicit(&entry->until, memory_order_relaxed) : 0;
+	cache_read_unlock(stripe);
+	return until;
+}
+
 /* ---- entries, names lock held --------------------------------------------------------------------------------------------- */
 static void entry_free(struct cache *cache, struct cache_entry *entry)
 {

@@ -26,13 +26,11 @@ static void page_copy(void *to, const void *from, size_t bytes)
 {
 	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
 }
-#define FENCE(order) ((void)0)
 #else
 static inline void page_copy(void *to, const void *from, size_t bytes)
 {
 	memcpy(to, from, bytes);
 }
-#define FENCE(order) atomic_thread_fence(order)
 #endif
 
 static inline _Atomic uint64_t *generation(struct cache *cache, uint32_t page)
@@ -42,18 +40,12 @@ static inline _Atomic uint64_t *generation(struct cache *cache, uint32_t page)
 
 static inline void make_odd(struct cache *cache, uint32_t page)
 {
-	_Atomic uint64_t *at = generation(cache, page);
-	uint64_t value = atomic_load_explicit(at, memory_order_relaxed);
-
-	if (!(value & 1))
-		atomic_exchange(at, value + 1);
-	FENCE(memory_order_release); /* nothing that changes the page may become visible before */
+	dc_generation_begin(generation(cache, page));
 }
 
 static inline void make_even(struct cache *cache, uint32_t page)
 {
-	_Atomic uint64_t *at = generation(cache, page);
-	atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + 1, memory_order_release);
+	dc_generation_end(generation(cache, page));
 }
 
 static inline uint64_t bucket_of(const struct cache_pool *pool, const struct cache_node *node, uint64_t index)
@@ -98,12 +90,11 @@ bool cache_page_read(struct cache *cache, struct cache_node *node, uint64_t inde
 		if (!page)
 			return false;
 		stamp = generation(cache, page);
-		before = atomic_load_explicit(stamp, memory_order_acquire);
+		before = dc_generation_read(stamp);
 		if ((before & 1) || atomic_load_explicit(&at->owner, memory_order_acquire) != node || atomic_load_explicit(&at->index, memory_order_acquire) != index)
 			continue;
 		page_copy(out, cache_page_data(cache, page) + offset, bytes);
-		FENCE(memory_order_acquire);
-		if (atomic_load_explicit(stamp, memory_order_relaxed) != before)
+		if (!dc_generation_holds(stamp, before))
 			continue;
 		heat = atomic_load_explicit(&at->heat, memory_order_relaxed);
 		if (heat < 2)
@@ -125,10 +116,10 @@ bool cache_page_refer(struct cache *cache, struct cache_node *node, uint64_t ind
 	if (!page)
 		return false;
 	stamp = generation(cache, page);
-	before = atomic_load_explicit(stamp, memory_order_acquire);
+	before = dc_generation_read(stamp);
 	if ((before & 1) || atomic_load_explicit(&at->owner, memory_order_acquire) != node || atomic_load_explicit(&at->index, memory_order_acquire) != index)
 		return false;
-	if (atomic_load_explicit(stamp, memory_order_acquire) != before)
+	if (dc_generation_read(stamp) != before)
 		return false;
 	place = cache->pool.places[page / CACHE_BLOCK_PAGES];
 	out->region = place.region;

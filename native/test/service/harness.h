@@ -45,8 +45,9 @@ struct call {
 	const char *path, *path2;
 	const void *data;       /* to the buffer, `length` bytes */
 	/* answers */
-	uint64_t value0, value1;
+	uint64_t value0, value1, value2;
 	struct dc_wire_attr attr;
+	struct dc_wire_lease lease; /* with DC_PATH_LEASE, if value2 */
 	void *out;              /* from the buffer, result bytes; with DC_RESULT_LEAVES the path, terminated */
 };
 int64_t harness_call(struct dc_client *client, struct call *call);

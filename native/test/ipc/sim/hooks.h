@@ -5,10 +5,12 @@
 #ifndef DICICLO_SIM_HOOKS_H
 #define DICICLO_SIM_HOOKS_H
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 /* In place of ipc/waiting.h. Few words at once, so that the threads that listen for others are needed soon. */
 #define DICICLO_IPC_WAITING_H
@@ -27,6 +29,13 @@ int dc_futex_wait_any(const struct dc_futex_expectation *list, unsigned count, u
 
 int sim_yield(void);
 int sim_cpu(void);
+void sim_fence(int order);
+int sim_mutex_lock(void *mutex);
+int sim_mutex_unlock(void *mutex);
+#define pthread_mutex_lock sim_mutex_lock
+#define pthread_mutex_unlock sim_mutex_unlock
+void *sim_memcpy(void *to, const void *from, size_t bytes);
+#define memcpy sim_memcpy
 #define sched_yield sim_yield
 #define sched_getcpu sim_cpu
 
@@ -37,6 +46,8 @@ uint64_t sim_update(volatile void *at, unsigned size, enum sim_update update, ui
 bool sim_swap(volatile void *at, unsigned size, void *expected, uint64_t desired);
 
 #define SIM_TYPE(p) __typeof__(((void)0, *(p)))
+#undef atomic_thread_fence
+#define atomic_thread_fence(order) sim_fence(order)
 #undef atomic_load_explicit
 #undef atomic_store_explicit
 #undef atomic_exchange_explicit

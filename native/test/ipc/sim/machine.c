@@ -1,5 +1,7 @@
 #include "machine.h"
 
+#undef memcpy
+
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -13,6 +15,7 @@
 #define WORDS 4u
 #define CHOICES 8192u
 #define TRACE 64u
+#define PAST 64u
 
 struct buffered {
 	volatile void *at;
@@ -30,6 +33,7 @@ struct thread {
 	void *argument;
 	struct buffered buffer[BUFFER];
 	unsigned buffered;
+	unsigned barrier; /* no load after it was made before this step */
 	/* asleep on these words */
 	volatile void *word[WORDS];
 	unsigned words;
@@ -39,6 +43,13 @@ struct thread {
 	void *condition_argument;
 	int64_t priority;
 	uint64_t kept_until;
+};
+
+/* What a word was before a store became visible. */
+struct past {
+	const volatile void *at;
+	uint64_t value;
+	unsigned step, thread;
 };
 
 /* One decision of an exhaustive exploration: of how many, and which. */
@@ -57,6 +68,8 @@ static struct {
 	bool stopped, halted; /* process 1: was stopped in this run; is */
 	bool may_stop;
 	const char *private_from, *private_to;
+	struct past past[PAST];
+	unsigned pokes;
 	uint64_t random;
 	/* exhaustive */
 	struct choice choice[CHOICES];
@@ -128,14 +141,16 @@ bool sim_next(void) {
 static uint64_t peek(const volatile void *at, unsigned size) {
 	return size == 8 ? *(const volatile uint64_t *)at : size == 4 ? *(const volatile uint32_t *)at : *(const volatile uint8_t *)at;
 }
-static void poke(volatile void *at, unsigned size, uint64_t value) {
+/* A store of `thread` becomes visible. */
+static void poke(const struct thread *thread, volatile void *at, unsigned size, uint64_t value) {
+	sim.past[sim.pokes++ % PAST] = (struct past){at, peek(at, size), sim.steps, (unsigned)(thread - sim.thread)};
 	if (size == 8) *(volatile uint64_t *)at = value;
 	else if (size == 4) *(volatile uint32_t *)at = (uint32_t)value;
 	else *(volatile uint8_t *)at = (uint8_t)value;
 }
 
 static void drain(struct thread *thread, unsigned count) {
-	for (unsigned i = 0; i < count; i++) poke(thread->buffer[i].at, thread->buffer[i].size, thread->buffer[i].value);
+	for (unsigned i = 0; i < count; i++) poke(thread, thread->buffer[i].at, thread->buffer[i].size, thread->buffer[i].value);
 	thread->buffered -= count;
 	memmove(thread->buffer, thread->buffer + count, thread->buffered * sizeof thread->buffer[0]);
 }
@@ -294,6 +309,18 @@ static void give_way(uint64_t ns, const char *what) {
 	if (count) go(sim.plan.order == SIM_RANDOM ? highest(list, count) : list[0]);
 }
 
+/* A load that nothing orders may have been made at any time since the last one that something did. */
+static uint64_t early(const struct thread *thread, const volatile void *at, uint64_t value) {
+	uint64_t before = value;
+	for (unsigned i = 1; i <= PAST && i <= sim.pokes; i++) {
+		const struct past *past = &sim.past[(sim.pokes - i) % PAST];
+		if (past->step <= thread->barrier || (past->at == at && past->thread == thread - sim.thread)) break;
+		if (past->at == at) before = past->value;
+	}
+	if (before == value) return value;
+	return (sim.plan.order == SIM_RANDOM ? sim_random(2) : decide(2)) ? before : value;
+}
+
 /* ---- what the sources call -------------------------------------------------------------------------------------------------- */
 uint64_t sim_load(const volatile void *at, unsigned size, int order) {
 	if (is_private(at)) return peek(at, size);
@@ -301,48 +328,71 @@ uint64_t sim_load(const volatile void *at, unsigned size, int order) {
 	struct thread *thread = self();
 	for (unsigned i = thread->buffered; i-- > 0;)
 		if (thread->buffer[i].at == at) return thread->buffer[i].value;
-	uint64_t value = peek(at, size);
+	uint64_t value = order == memory_order_relaxed && sim.plan.early_loads ? early(thread, at, peek(at, size)) : peek(at, size);
+	if (order != memory_order_relaxed) thread->barrier = sim.steps;
 	sim.trace[sim.steps % TRACE].value = value;
 	return value;
 }
 
 void sim_store(volatile void *at, unsigned size, uint64_t value, int order) {
 	if (is_private(at)) {
-		poke(at, size, value);
+		poke(self(), at, size, value);
 		return;
 	}
 	step("store", at, value);
 	struct thread *thread = self();
 	if (order == memory_order_seq_cst || thread->buffered == BUFFER) drain(thread, thread->buffered);
-	if (order == memory_order_seq_cst) poke(at, size, value);
-	else if (sim.plan.order == SIM_RANDOM && !thread->buffered && sim_random(2)) poke(at, size, value);
+	if (order == memory_order_seq_cst) poke(self(), at, size, value);
+	else if (sim.plan.order == SIM_RANDOM && !thread->buffered && sim_random(2)) poke(self(), at, size, value);
 	else thread->buffer[thread->buffered++] = (struct buffered){at, size, value, sim.now};
 }
 
 uint64_t sim_update(volatile void *at, unsigned size, enum sim_update update, uint64_t operand) {
 	if (!is_private(at)) step("update", at, operand);
 	drain(self(), self()->buffered);
+	self()->barrier = sim.steps;
 	uint64_t before = peek(at, size);
 	switch (update) {
-	case SIM_ADD: poke(at, size, before + operand); break;
-	case SIM_SUB: poke(at, size, before - operand); break;
-	case SIM_OR: poke(at, size, before | operand); break;
-	case SIM_AND: poke(at, size, before & operand); break;
-	case SIM_SET: poke(at, size, operand); break;
+	case SIM_ADD: poke(self(), at, size, before + operand); break;
+	case SIM_SUB: poke(self(), at, size, before - operand); break;
+	case SIM_OR: poke(self(), at, size, before | operand); break;
+	case SIM_AND: poke(self(), at, size, before & operand); break;
+	case SIM_SET: poke(self(), at, size, operand); break;
 	}
 	return before;
 }
 
+/* No step: what it orders is the steps around it. */
+void sim_fence(int order) {
+	if (order != memory_order_release) self()->barrier = sim.steps;
+	if (order == memory_order_seq_cst) drain(self(), self()->buffered);
+}
+
+static bool is_unlocked(void *word) { return *(volatile uint32_t *)word == 0; }
+int sim_mutex_lock(void *mutex) {
+	uint32_t unlocked = 0;
+	while (!sim_swap(mutex, sizeof unlocked, &unlocked, 1)) {
+		unlocked = 0;
+		sim_wait_until(is_unlocked, mutex);
+	}
+	return 0;
+}
+int sim_mutex_unlock(void *mutex) {
+	sim_update(mutex, sizeof(uint32_t), SIM_SET, 0);
+	return 0;
+}
+
 bool sim_swap(volatile void *at, unsigned size, void *expected, uint64_t desired) {
-	step("swap", at, desired);
+	if (!is_private(at)) step("swap", at, desired);
 	drain(self(), self()->buffered);
+	self()->barrier = sim.steps;
 	uint64_t before = peek(at, size);
 	if (before == peek(expected, size)) {
-		poke(at, size, desired);
+		poke(self(), at, size, desired);
 		return true;
 	}
 	note("swap no", at, before);
-	poke(expected, size, before);
+	memcpy(expected, &before, size); /* the caller's own */
 	return false;
 }
 
@@ -411,7 +461,7 @@ void sim_wait_until(bool (*condition)(void *argument), void *argument) {
 /* ---- a run ------------------------------------------------------------------------------------------------------------------ */
 void sim_begin(const struct sim_plan *plan) {
 	sim.plan = *plan;
-	sim.threads = sim.steps = sim.preemptions = sim.choices = sim.victim_steps = 0;
+	sim.threads = sim.steps = sim.pokes = sim.preemptions = sim.choices = sim.victim_steps = 0;
 	sim.now = 1000;
 	sim.stopped = sim.halted = false;
 	sim.may_stop = plan->stop != SIM_NO_STOP;
@@ -443,7 +493,7 @@ void sim_thread(const char *name, unsigned process, unsigned cpu, sim_body body,
 	thread->cpu = cpu;
 	thread->body = body;
 	thread->argument = argument;
-	thread->buffered = thread->words = 0;
+	thread->buffered = thread->words = thread->barrier = 0;
 	thread->kept_until = 0;
 	thread->state = READY;
 	thread->priority = (int64_t)sim_random(1u << 20) + 1;

@@ -4,7 +4,8 @@
  *   exhaustive   every order with at most `preemptions` switches away from a thread that could go on (CHESS), depth first; switches at a wait cost nothing;
  *   random       random priorities with a few random points where the running thread falls behind all others (PCT), or is kept from running for a random time, by seed.
  * Memory is x86's (TSO): a store that is no read-modify-write and not sequentially consistent may stand in its thread's buffer for a while, invisible to others, until the thread does one
- * that is, or a system call. Weaker machines are the thread sanitizer's part.
+ * that is, or a system call. With `early_loads` a relaxed load may besides answer what the word
+ * was at any time since its thread's last load that was not, read-modify-write or acquire fence. Weaker machines than that are the thread sanitizer's part.
  * A process can be stopped at any of its steps: for ever (as good as killed: its stores do arrive), or until nobody else can go on.
  */
 #ifndef DICICLO_SIM_MACHINE_H
@@ -27,6 +28,7 @@ struct sim_plan {
 	unsigned changes;       /* random: points of change */
 	uint64_t seed;          /* random */
 	enum sim_stop stop;     /* of process 1 */
+	bool early_loads;       /* loads need not be made in the program's order, as on machines other than x86 */
 	unsigned steps_max;     /* a run of more steps hangs */
 };
 

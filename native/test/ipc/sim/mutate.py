@@ -1,15 +1,36 @@
 #!/usr/bin/env python3
 """Seeded bugs: a copy of a shipped source with one mistake, which the simulated machine must find in a scenario. The text to replace must be there exactly once, so that a change of the source shows.
 
-usage: mutate.py NAME SOURCE OUTPUT | mutate.py --list     (NAME FILE SCENARIO per line, by tabs)
+A mistake in a header is put, with the header, in front of a source that uses it.
+
+usage: mutate.py NAME SOURCE OUTPUT | mutate.py --list     (NAME FILE SCENARIO per line, by tabs; FILE below native/)
 """
-import sys
+import os, sys
 
 PUBLISH = 'if (atomic_compare_exchange_weak_explicit(word, &seen, DC_WORD(lap, DC_WORD_OCCUPIED, item), memory_order_seq_cst, memory_order_acquire)) return 0;'
 INVALIDATE = '''if (atomic_compare_exchange_strong_explicit(word, &seen, DC_WORD(lap + 1, DC_WORD_FREE, 0), memory_order_acq_rel, memory_order_acquire)) {
 					atomic_fetch_add'''
 LOOK_AGAIN = 'if (!dc_receiver_empty(receiver) || atomic_load(&receiver->stopping)) return;'
 ARM = 'if (atomic_load_explicit(&box->ear, memory_order_seq_cst) != DC_EAR_ARMED) atomic_exchange_explicit(&box->ear, DC_EAR_ARMED, memory_order_seq_cst);'
+POOL, STAMPS = 'libservices/cache/pool.c', 'service/stamps.c'
+UPDATE = '''	make_odd(cache, page);
+	if (data)
+		page_copy(cache_page_data(cache, page) + offset, data, bytes);
+	else
+		memset(cache_page_data(cache, page) + offset, 0, bytes);
+	make_even(cache, page);'''
+REFER = '''	if ((before & 1) || atomic_load_explicit(&at->owner, memory_order_acquire) != node || atomic_load_explicit(&at->index, memory_order_acquire) != index)
+		return false;'''
+ANNOUNCE = '''	atomic_fetch_add_explicit(stamp, DC_STAMP_CHANGE + 1, memory_order_seq_cst);
+	DC_FENCE(memory_order_release); /* nothing of the change may be seen before */
+}
+
+static inline void dc_stamp_end(_Atomic uint64_t *stamp) {
+	atomic_fetch_sub_explicit(stamp, 1, memory_order_seq_cst);'''
+LOOKUP = '''	dc_trail_name(walk->trail, walk->at, walk->rest, run);
+	error = DC_FILE_CALL(root, lookup, walk->context, walk->at, walk->rest, run, &node, walk->trail ? NULL : attr, &consumed);'''
+GETATTR = '''	dc_trail_attributes(walk->trail, node);
+	int error = DC_FILE_CALL(walk->instance->root, getattr, walk->context, node, attr);'''
 
 MUTATIONS = {
     # the queue
@@ -51,22 +72,49 @@ MUTATIONS = {
         'if (receiver->transport == DC_BY_MAILBOXES && !attended(atomic_load_explicit(&receiver->board->workers, memory_order_seq_cst)) && !dc_receiver_empty(receiver))'),
     'reserve-does-not-look': ('mailboxes: blocked worker, late', 'receiver.c', 'if (receiver->transport == DC_BY_MAILBOXES && !first && !attended(atomic_load_explicit(&board->workers, memory_order_seq_cst))) return;', ''),
     'overheard-not-told': ('mailboxes: more than', 'receiver.c', '\tpass_on(receiver);\n\tlist[count] = (struct', '\tlist[count] = (struct'),
+    # pages by reference
+    'page-not-marked': ('pages: updated', POOL, 'if (!(value & 1)) atomic_exchange_explicit(generation, value + 1, memory_order_seq_cst);', '(void)value;', 'generation.h'),
+    'page-marked-late': ('pages: updated', POOL, UPDATE, UPDATE.replace('\tmake_odd(cache, page);\n', '').replace('\tmake_even', '\tmake_odd(cache, page);\n\tmake_even')),
+    'generation-comes-back': ('pages: updated', POOL, 'atomic_load_explicit(generation, memory_order_relaxed) + 1, memory_order_release', 'atomic_load_explicit(generation, memory_order_relaxed) - 1, memory_order_release',
+        'generation.h'),
+    'freed-page-left-even': ('pages: another', POOL, '\tchain_remove(cache, page);\n\tmake_odd(cache, page);', '\tchain_remove(cache, page);'),
+    'changing-page-referred': ('pages: updated', POOL, REFER, REFER.replace('(before & 1) || ', '')),
+    'reader-does-not-look-again': ('pages: updated', 'test/ipc/sim/pages.c', 'return atomic_load_explicit(generation, memory_order_relaxed) == value;', 'return true;', 'generation.h'),
+    'reader-without-fence': ('pages: updated', 'test/ipc/sim/pages.c', 'DC_FENCE(memory_order_acquire); /* nothing of the copy', '/* nothing of the copy', 'generation.h'),
+    # leases on names and attributes
+    'change-announced-late': ('stamps: attributes', STAMPS, ANNOUNCE, ANNOUNCE[ANNOUNCE.index('}'):].replace('sub_explicit(stamp, 1', 'add_explicit(stamp, DC_STAMP_CHANGE'), 'stamp.h'),
+    'change-not-under-way': ('stamps: attributes', STAMPS, ANNOUNCE, ANNOUNCE.replace('DC_STAMP_CHANGE + 1', 'DC_STAMP_CHANGE').replace('\tatomic_fetch_sub_explicit(stamp, 1, memory_order_seq_cst);', ''), 'stamp.h'),
+    'under-way-ignored': ('stamps: attributes', STAMPS, 'return DC_STAMP_UNDER_WAY(word) ? 0 : word;', 'return word;', 'stamp.h'),
+    'begin-by-store': ('stamps: two changers', STAMPS, 'atomic_fetch_add_explicit(stamp, DC_STAMP_CHANGE + 1, memory_order_seq_cst);',
+        'atomic_store_explicit(stamp, atomic_load_explicit(stamp, memory_order_seq_cst) + DC_STAMP_CHANGE + 1, memory_order_seq_cst);', 'stamp.h'),
+    'end-by-store': ('stamps: two changers', STAMPS, 'atomic_fetch_sub_explicit(stamp, 1, memory_order_seq_cst);',
+        'atomic_store_explicit(stamp, atomic_load_explicit(stamp, memory_order_seq_cst) - 1, memory_order_seq_cst);', 'stamp.h'),
+    'stamp-read-after-name': ('stamps: names', 'service/walk.c', LOOKUP, '\n'.join(reversed(LOOKUP.split('\n')))),
+    'stamp-read-after-attributes': ('stamps: attributes', 'service/walk.c', GETATTR, '\n'.join(reversed(GETATTR.split('\n')))),
+    'name-not-locked': ('stamps: whose', STAMPS, '\tpthread_mutex_lock(lock);\n\treturn lock;', '\treturn lock;'),
+    'named-not-changed': ('stamps: whose', STAMPS, '\tif (!error) changes_attributes(change, node);', ''),
+    'keeper-does-not-look': ('stamps: attributes', 'test/ipc/sim/stamps.c', 'return atomic_load_explicit(stamp, memory_order_acquire) == given;', 'return true;', 'stamp.h'),
 }
+
+
+def read(path):
+    with open(path) as stream:
+        return stream.read()
 
 
 def main():
     if sys.argv[1] == '--list':
-        for name, (scenario, file, _, _) in MUTATIONS.items():
-            print(name, file, scenario, sep='\t')
+        for name, (scenario, file, *_) in MUTATIONS.items():
+            print(name, file if '/' in file else 'ipc/' + file, scenario, sep='\t')
         return
     name, source, output = sys.argv[1:4]
-    _, file, old, new = MUTATIONS[name]
-    with open(source) as stream:
-        text = stream.read()
-    if not source.endswith(file) or text.count(old) != 1:
-        sys.exit(f'{name}: the text to change is {text.count(old)} times in {source}')
+    _, file, old, new, *header = MUTATIONS[name]
+    changed = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../../ipc', header[0]) if header else source
+    text = read(changed)
+    if os.path.basename(source) != os.path.basename(file) or text.count(old) != 1:
+        sys.exit(f'{name}: the text to change is {text.count(old)} times in {changed}')
     with open(output, 'w') as stream:
-        stream.write(text.replace(old, new))
+        stream.write(text.replace(old, new) + (read(source) if header else ''))
 
 
 main()

@@ -192,6 +192,8 @@ static void begin(const struct sim_scenario *scenario) {
 
 const char *sim_scenario_run(const struct sim_scenario *scenario, const struct sim_plan *plan) {
 	static const char *const workers[] = {"worker 0", "worker 1", "worker 2", "worker 3"}, *const clients[] = {"client 0", "client 1", "client 2", "client 3"};
+	if (scenario->stamps) return sim_stamps_run(scenario, plan);
+	if (scenario->pages) return sim_pages_run(scenario, plan);
 	sim_begin(plan);
 	begin(scenario);
 	/* Processes: 0 the service, 1 the victim or the attacker, others 2 and above. CPUs: apart, or all on one. */

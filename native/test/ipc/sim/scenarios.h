@@ -5,8 +5,11 @@
 
 #include "machine.h"
 
+enum sim_stamps { SIM_NO_STAMPS, SIM_ATTRIBUTES, SIM_NAMES, SIM_LAST_NAMES };
 struct sim_scenario {
 	const char *name;
+	enum sim_stamps stamps; /* stamps.c: of what `workers` changers make `requests` changes each */
+	enum sim_pages { SIM_NO_PAGES, SIM_UPDATES, SIM_REPLACEMENTS, SIM_EVICTIONS } pages; /* pages.c: how `requests` changes are made */
 	bool mailboxes;        /* else the queue, of 1 << DC_QUEUE_SHIFT slots */
 	unsigned workers, clients, requests;
 	unsigned running_target;
@@ -22,6 +25,8 @@ struct sim_scenario {
 };
 
 const char *sim_scenario_run(const struct sim_scenario *scenario, const struct sim_plan *plan);
+const char *sim_stamps_run(const struct sim_scenario *scenario, const struct sim_plan *plan);
+const char *sim_pages_run(const struct sim_scenario *scenario, const struct sim_plan *plan);
 uint64_t sim_scenario_longest_ns(void);
 
 #endif

@@ -35,13 +35,24 @@ static const struct sim_scenario scenarios[] = {
 	{"mailboxes: sender stands still", .mailboxes = true, .workers = 2, .clients = 2, .requests = 2, Q, .stop = SIM_STOP_AND_GO_ON},
 	{"mailboxes: a thread leaves", .mailboxes = true, .workers = 2, .clients = 1, .requests = 2, .more_threads = 2, Q, .leaves = true, .stop = SIM_STOP_FOR_EVER},
 	{"mailboxes: attacker", .mailboxes = true, .workers = 1, .clients = 2, .requests = 2, Q, .hostile = true},
+	{"stamps: attributes", .stamps = SIM_ATTRIBUTES, .workers = 1, .requests = 2},
+	{"stamps: two changers", .stamps = SIM_ATTRIBUTES, .workers = 2, .requests = 2},
+	{"stamps: names", .stamps = SIM_NAMES, .workers = 1, .requests = 3},
+	{"stamps: whose last name", .stamps = SIM_LAST_NAMES, .workers = 2, .requests = 1},
+	{"stamps: keeper dies", .stamps = SIM_ATTRIBUTES, .workers = 2, .requests = 1, .stop = SIM_STOP_FOR_EVER},
+	{"stamps: keeper stands still", .stamps = SIM_NAMES, .workers = 1, .requests = 2, .stop = SIM_STOP_AND_GO_ON},
+	{"pages: updated", .pages = SIM_UPDATES, .requests = 2},
+	{"pages: replaced", .pages = SIM_REPLACEMENTS, .requests = 2},
+	{"pages: another file's in between", .pages = SIM_EVICTIONS, .requests = 2},
+	{"pages: reader dies", .pages = SIM_UPDATES, .requests = 2, .stop = SIM_STOP_FOR_EVER},
+	{"pages: reader stands still", .pages = SIM_EVICTIONS, .requests = 2, .stop = SIM_STOP_AND_GO_ON},
 };
 #define SCENARIOS (sizeof scenarios / sizeof scenarios[0])
 
 static unsigned orders_max = 12000;
 
 static struct sim_plan plan_of(const struct sim_scenario *scenario, enum sim_order order) {
-	return (struct sim_plan){.order = order, .preemptions = 2, .changes = 3, .stop = scenario->stop, .steps_max = 20000};
+	return (struct sim_plan){.order = order, .preemptions = 2, .changes = 3, .stop = scenario->stop, .early_loads = scenario->stamps || scenario->pages, .steps_max = 20000};
 }
 
 static bool report(const struct sim_scenario *scenario, const char *order, unsigned run, const char *wrong, bool print) {
