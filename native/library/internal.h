@@ -39,6 +39,7 @@
 		(__typeof__(&name))(found_ ? found_ : dc_next(&next_, #name)); \
 	})
 void *dc_next(_Atomic(void *) *cache, const char *name);
+extern bool dc_started; /* the library's constructor has run */
 
 #define DC_FD_MAX 65536
 #define DC_HINT_MAX 216
@@ -255,6 +256,11 @@ int dc_kernel_dirfd(int dirfd);
 
 /* ---- stdio.c --------------------------------------------------------------------------------------------------------------- */
 struct _IO_FILE *dc_widened(struct _IO_FILE *stream); /* made fit for wide characters */
+
+/* ---- syscalls.c, kernel_only.c --------------------------------------------------------------------------------------------- */
+long dc_syscall(long number, const long a[6]); /* by number, carried where it can be. -errno */
+void dc_upgrade_polled(const void *fds, unsigned long count); /* struct pollfd */
+void dc_upgrade_selected(int count, const void *set);         /* fd_set */
 
 /* ---- operations that several wrappers share -------------------------------------------------------------------------------- */
 int dc_open_at(int dirfd, const char *path, int flags, mode_t mode); /* fd, or -1 and errno: what openat does */

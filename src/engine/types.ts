@@ -64,6 +64,14 @@ export interface FilesystemSpec {
   stack: StackNode;
 }
 
+/** How a command enters a pool. */
+export interface EnterOptions {
+  door: 'library' | 'kernel';
+  /** What the library catches; symbols when not given. */
+  syscalls?: 'symbols' | 'dispatch';
+  cwd?: string;
+}
+
 export interface HealthCheck {
   command: string[];
   /** milliseconds */
@@ -81,6 +89,8 @@ export interface ServerSpec {
   environment: Record<string, string>;
   directory?: string;
   door: 'library' | 'kernel';
+  /** What the library catches: the C library's functions, or system calls too. */
+  syscalls: 'symbols' | 'dispatch';
   restart: 'always' | 'on-failure' | 'never';
   stopSignal: string;
   /** milliseconds between stopSignal and SIGKILL */
@@ -250,13 +260,13 @@ export interface Engine {
   run(
     pool: string,
     command: string[],
-    options: { door: 'library' | 'kernel'; cwd?: string; env?: Record<string, string> },
+    options: EnterOptions & { env?: Record<string, string> },
   ): Promise<number>;
   /** The argv (diciclo-enter ...) that `run` starts, for callers that want to capture output. */
   enterCommand(
     pool: string,
     command: string[],
-    options: { door: 'library' | 'kernel'; cwd?: string },
+    options: EnterOptions,
   ): Promise<string[]>;
 
   /** docs/contract.md §6, as the service answers. */

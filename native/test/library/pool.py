@@ -64,4 +64,5 @@ class Pool:
         return count.get('library', {}), count.get('kernel', {}), stats['clients']['uncarried']
 
     def inside(self, argv, door='library'):
-        return [f'{self.build}/init/diciclo-enter', '--dir', self.directory, '--door', door, '--library', self.library, '--'] + argv
+        return [f'{self.build}/init/diciclo-enter', '--dir', self.directory, '--door', door, '--library', self.library,
+                '--syscalls', os.environ.get('SYSCALLS', 'symbols') if door == 'library' else 'symbols', '--'] + argv
