@@ -109,11 +109,14 @@ DIRECT2(plain, int, fstatfs, (int fd, struct statfs *out), SYS_fstatfs, fd, out)
 DIRECT2(plain, int, fchmod, (int fd, mode_t mode), SYS_fchmod, fd, mode)
 DIRECT3(plain, int, fchown, (int fd, uid_t uid, gid_t gid), SYS_fchown, fd, uid, gid)
 DIRECT5(plain, int, fchownat, (int dirfd, const char *path, uid_t uid, gid_t gid, int flags), SYS_fchownat, dirfd, path, uid, gid, flags)
-DIRECT4(plain, int, utimensat, (int dirfd, const char *path, const struct timespec times[2], int flags), SYS_utimensat, dirfd, path, times, flags)
 DIRECT4(plain, int, futimens, (int fd, const struct timespec times[2]), SYS_utimensat, fd, NULL, times, 0)
 
 static int direct_faccessat(int dirfd, const char *path, int mode, int flags) {
 	return (int)plain(flags ? SYS_FACCESSAT2 : SYS_faccessat, dirfd, L(path), mode, flags, 0, 0);
+}
+
+static int direct_utimensat(int dirfd, const char *path, const struct timespec times[2], int flags) {
+	return (int)(path ? plain(SYS_utimensat, dirfd, L(path), L(times), flags, 0, 0) : dc_return(-EINVAL)); /* as libc: no other name for futimens */
 }
 
 /* A link's own mode, before Linux 6.6: glibc refuses links and changes others by their number. */

@@ -39,6 +39,7 @@ bool dc_dispatching;
 #define SIGNALS 64
 #define SIGSYS_BIT (UINT64_C(1) << (SIGSYS - 1))
 #define NESTED_MAX 16
+#define CONTEXT_BYTES 304 /* the kernel's struct ucontext */
 #define STACK_BYTES_MIN 32768 /* an alternate stack that holds a carried call */
 
 struct action { /* as the kernel has it */
@@ -254,6 +255,17 @@ static long set_alternate(const long a[6], ucontext_t *context) {
 	return a[1] && copy(false, &before, a[1], sizeof before) ? -EFAULT : 0;
 }
 
+/* While it stands on the alternate stack a thread cannot be given another one, not by sigreturn either: so that is made from a copy of the frame that stands elsewhere. */
+static void leave_alternate(const ucontext_t *context, const stack_t *former) {
+	static TLS _Alignas(16) unsigned char frame[CONTEXT_BYTES];
+	uint64_t all = ~UINT64_C(0);
+	uintptr_t at = (uintptr_t)__builtin_frame_address(0), start = (uintptr_t)former->ss_sp;
+	if (!former->ss_size || at <= start || at - start > former->ss_size) return;
+	dc_raw6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof all, 0, 0); /* until then nothing may be put below */
+	memcpy(frame, context, sizeof frame);
+	dc_dispatch_sigreturn((uintptr_t)frame);
+}
+
 /* A SIGSYS of other origin: a seccomp filter's, somebody's kill. The program's action, as the kernel would. */
 static void foreign(int number, siginfo_t *info, void *context) {
 	bool sent = info->si_code <= 0;
@@ -423,8 +435,11 @@ void dc_dispatch_signal(int number, siginfo_t *info, void *argument) {
 		return;
 	}
 	int error = errno;
-	r[REG_RAX] = answer(r[REG_RAX], a, context);
+	stack_t alternate = context->uc_stack;
+	long call = r[REG_RAX];
+	r[REG_RAX] = answer(call, a, context);
 	errno = error;
+	if (call == SYS_sigaltstack && a[0] && r[REG_RAX] == 0) leave_alternate(context, &alternate);
 }
 
 /* ---- beginning ------------------------------------------------------------------------------------------------------------------- */
