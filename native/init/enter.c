@@ -48,11 +48,12 @@ _Noreturn void enter_fail(const char *format, ...) {
 
 /* ---- arguments -------------------------------------------------------------------------------------------------------------- */
 static const char usage[] = "usage: diciclo-enter --dir POOLDIR [--door library|kernel] [--library PATH] [--syscalls symbols|dispatch] [--cgroup FILE]... [--cwd DIR] -- CMD ARG...\n"
-							"       diciclo-enter --dir POOLDIR --host-mount MOUNTPOINT | --host-unmount MOUNTPOINT\n";
+							"       diciclo-enter --dir POOLDIR --host-mount MOUNTPOINT | --host-unmount MOUNTPOINT\n"
+							"       diciclo-enter --features\n";
 
 static void parse(int argc, char **argv, struct arguments *arguments) {
 	static const struct option known[] = {{"dir", 1, 0, 'd'}, {"door", 1, 0, 'o'}, {"library", 1, 0, 'l'}, {"cgroup", 1, 0, 'c'}, {"cwd", 1, 0, 'w'}, {"host-mount", 1, 0, 'm'},
-		{"host-unmount", 1, 0, 'u'}, {"syscalls", 1, 0, 's'}, {"help", 0, 0, 'h'}, {0}};
+		{"host-unmount", 1, 0, 'u'}, {"syscalls", 1, 0, 's'}, {"features", 0, 0, 'f'}, {"help", 0, 0, 'h'}, {0}};
 	const char *door = NULL, *syscalls = NULL;
 	for (int option; (option = getopt_long(argc, argv, "+", known, NULL)) != -1;) {
 		if (option == 'd') arguments->directory = optarg;
@@ -64,6 +65,9 @@ static void parse(int argc, char **argv, struct arguments *arguments) {
 		else if (option == 'u') arguments->host_unmount = optarg;
 		else if (option == 'h') {
 			fputs(usage, stdout);
+			exit(0);
+		} else if (option == 'f') {
+			printf("{\"dispatch\":%s}\n", dc_dispatch_supported() ? "true" : "false");
 			exit(0);
 		} else if (option == 'c' && arguments->cgroup_count < CGROUPS_MAX) {
 			arguments->cgroups[arguments->cgroup_count++] = optarg;

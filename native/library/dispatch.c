@@ -8,8 +8,9 @@
  * Dispatch is a thread's own and ends with clone and exec: clones are made here so that the child begins dispatched, exec puts the environment back. What must be otherwise from within
  * a signal handler is done on the interrupted context: masks, the alternate stack, sigreturn, clone. SIGSYS is never blocked, whatever the program asks, but looks as it asked.
  *
- * Not done: rewriting the call sites that were met. The instruction has two bytes, a call of ours five: that wants code at address 0 (vm.mmap_min_addr forbids), or overwriting the
- * instruction before it, which is only safe when nothing jumps between the two and no other thread stands there. Neither can be known of a running program.
+ * Not done: rewriting the call sites that were met. The instruction has two bytes, a jump to us five, so it wants code at address 0 (vm.mmap_min_addr forbids), or the place of the
+ * "mov $number, %eax" before it: five bytes that may as well be the end of a longer instruction, which cannot be told by looking backwards. What a signal gives for free would be missing
+ * too: vector registers saved, another stack for programs whose own are small.
  */
 #include "dispatch.h"
 

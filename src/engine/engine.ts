@@ -335,11 +335,7 @@ export class DicicloEngine implements Engine {
     return runAttached(argv, options.env ? { ...process.env, ...options.env } : process.env);
   }
 
-  async enterCommand(
-    pool: string,
-    command: string[],
-    options: EnterOptions,
-  ): Promise<string[]> {
+  async enterCommand(pool: string, command: string[], options: EnterOptions): Promise<string[]> {
     if (command.length === 0)
       throw new DicicloError('NO_COMMAND', 'there is no command to run', { exit: ExitStatus.usage });
     const { tenant, pool: poolName } = await this.resolvePool(pool);

@@ -89,8 +89,8 @@ export interface ServerSpec {
   environment: Record<string, string>;
   directory?: string;
   door: 'library' | 'kernel';
-  /** What the library catches: the C library's functions, or system calls too. */
-  syscalls: 'symbols' | 'dispatch';
+  /** The library catches system calls too, not the C library's functions alone. */
+  syscalls?: 'dispatch';
   restart: 'always' | 'on-failure' | 'never';
   stopSignal: string;
   /** milliseconds between stopSignal and SIGKILL */
@@ -257,17 +257,9 @@ export interface Engine {
   listMounts(): Promise<MountSummary[]>;
 
   /** Runs a command with this process's own stdin, stdout, stderr and terminal; resolves with its exit status. */
-  run(
-    pool: string,
-    command: string[],
-    options: EnterOptions & { env?: Record<string, string> },
-  ): Promise<number>;
+  run(pool: string, command: string[], options: EnterOptions & { env?: Record<string, string> }): Promise<number>;
   /** The argv (diciclo-enter ...) that `run` starts, for callers that want to capture output. */
-  enterCommand(
-    pool: string,
-    command: string[],
-    options: EnterOptions,
-  ): Promise<string[]>;
+  enterCommand(pool: string, command: string[], options: EnterOptions): Promise<string[]>;
 
   /** docs/contract.md §6, as the service answers. */
   stats(pool: string): Promise<Record<string, unknown>>;

@@ -7,7 +7,13 @@ import type { HealthCheck, ServerSpec } from '../engine/types.js';
 export const STOP_SIGNALS = ['TERM', 'INT', 'QUIT', 'HUP', 'USR1', 'USR2', 'KILL'] as const;
 
 /** In base units (milliseconds). */
-export const PROCESS_DEFAULTS = { door: 'library', syscalls: 'symbols', restart: 'always', stopSignal: 'TERM', stopGrace: 10_000 } as const;
+export const PROCESS_DEFAULTS = {
+  door: 'library',
+  syscalls: 'symbols',
+  restart: 'always',
+  stopSignal: 'TERM',
+  stopGrace: 10_000,
+} as const;
 export const HEALTH_DEFAULTS = { interval: 10_000, timeout: 5_000, retries: 3, startPeriod: 0 } as const;
 
 type Schema = Record<string, unknown>;
@@ -111,12 +117,12 @@ export function normalizeProcess(
     command: [...raw.command],
     environment: { ...raw.environment },
     door: raw.door ?? PROCESS_DEFAULTS.door,
-    syscalls: raw.syscalls ?? PROCESS_DEFAULTS.syscalls,
     restart: raw.restart ?? PROCESS_DEFAULTS.restart,
     stopSignal: (raw.stopSignal ?? PROCESS_DEFAULTS.stopSignal).replace(/^SIG/, ''),
     stopGrace: duration(raw.stopGrace, PROCESS_DEFAULTS.stopGrace, ['stopGrace']),
   };
   if (raw.directory !== undefined) server.directory = raw.directory;
+  if (raw.syscalls === 'dispatch') server.syscalls = raw.syscalls;
   if (raw.health) {
     const health: HealthCheck = {
       command: [...raw.health.command],
