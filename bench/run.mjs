@@ -2,7 +2,7 @@
 /**
  * The figures, in one run, side by side: what a call costs through the library, the kernel door, libfuse's own passthrough example and on ext4; what the command line and a pool cost.
  * All sides run inside one pool, on the same cores; each side that has a kernel cache runs with it and without it, named. Usage: npm run bench [-- --json]
- * `npm run bench -- queue [--json] [--quick] [--ms N]` measures the queues instead (queue.mjs).
+ * `npm run bench -- queue [--json] [--quick] [--ms N]` measures the queues instead (queue.mjs), `-- dispatch [--json]` system call dispatch (dispatch.mjs).
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -154,4 +154,6 @@ async function main() {
   }
 }
 
-(process.argv[2] === 'queue' ? import('./queue.mjs').then((queue) => queue.main()) : main()).catch(fail);
+const others = { queue: './queue.mjs', dispatch: './dispatch.mjs' };
+const other = others[process.argv[2]];
+(other ? import(other).then((bench) => bench.main()) : main()).catch(fail);

@@ -29,7 +29,7 @@ struct arguments {
 	const char *directory, *library, *working_directory, *host_mount, *host_unmount;
 	const char *cgroups[CGROUPS_MAX];
 	unsigned cgroup_count;
-	bool use_library;
+	bool use_library, dispatch;
 	char **command;
 };
 
@@ -47,22 +47,27 @@ _Noreturn void enter_fail(const char *format, ...) {
 }
 
 /* ---- arguments -------------------------------------------------------------------------------------------------------------- */
-static const char usage[] = "usage: diciclo-enter --dir POOLDIR [--door library|kernel] [--library PATH] [--cgroup FILE]... [--cwd DIR] -- CMD ARG...\n"
-							"       diciclo-enter --dir POOLDIR --host-mount MOUNTPOINT | --host-unmount MOUNTPOINT\n";
+static const char usage[] = "usage: diciclo-enter --dir POOLDIR [--door library|kernel] [--library PATH] [--syscalls symbols|dispatch] [--cgroup FILE]... [--cwd DIR] -- CMD ARG...\n"
+							"       diciclo-enter --dir POOLDIR --host-mount MOUNTPOINT | --host-unmount MOUNTPOINT\n"
+							"       diciclo-enter --features\n";
 
 static void parse(int argc, char **argv, struct arguments *arguments) {
 	static const struct option known[] = {{"dir", 1, 0, 'd'}, {"door", 1, 0, 'o'}, {"library", 1, 0, 'l'}, {"cgroup", 1, 0, 'c'}, {"cwd", 1, 0, 'w'}, {"host-mount", 1, 0, 'm'},
-		{"host-unmount", 1, 0, 'u'}, {"help", 0, 0, 'h'}, {0}};
-	const char *door = NULL;
+		{"host-unmount", 1, 0, 'u'}, {"syscalls", 1, 0, 's'}, {"features", 0, 0, 'f'}, {"help", 0, 0, 'h'}, {0}};
+	const char *door = NULL, *syscalls = NULL;
 	for (int option; (option = getopt_long(argc, argv, "+", known, NULL)) != -1;) {
 		if (option == 'd') arguments->directory = optarg;
 		else if (option == 'o') door = optarg;
 		else if (option == 'l') arguments->library = optarg;
+		else if (option == 's') syscalls = optarg;
 		else if (option == 'w') arguments->working_directory = optarg;
 		else if (option == 'm') arguments->host_mount = optarg;
 		else if (option == 'u') arguments->host_unmount = optarg;
 		else if (option == 'h') {
 			fputs(usage, stdout);
+			exit(0);
+		} else if (option == 'f') {
+			printf("{\"dispatch\":%s}\n", dc_dispatch_supported() ? "true" : "false");
 			exit(0);
 		} else if (option == 'c' && arguments->cgroup_count < CGROUPS_MAX) {
 			arguments->cgroups[arguments->cgroup_count++] = optarg;
@@ -76,6 +81,10 @@ static void parse(int argc, char **argv, struct arguments *arguments) {
 	if (door && strcmp(door, "library") != 0 && strcmp(door, "kernel") != 0) enter_fail("--door must be library or kernel, not '%s'", door);
 	arguments->use_library = door ? strcmp(door, "library") == 0 : arguments->library != NULL;
 	if (arguments->use_library && !arguments->library) enter_fail("--door library needs --library");
+	if (syscalls && strcmp(syscalls, "symbols") != 0 && strcmp(syscalls, "dispatch") != 0) enter_fail("--syscalls must be symbols or dispatch, not '%s'", syscalls);
+	arguments->dispatch = syscalls && strcmp(syscalls, "dispatch") == 0;
+	if (arguments->dispatch && !arguments->use_library) enter_fail("--syscalls dispatch needs --door library");
+	if (arguments->dispatch && !dc_dispatch_supported()) enter_fail("--syscalls dispatch: this kernel cannot dispatch system calls to user space (Linux 5.11 or newer on x86-64 can)");
 	if (!arguments->host_mount && !arguments->host_unmount && !arguments->command[0]) enter_fail("a command is needed");
 	if ((arguments->host_mount != NULL) + (arguments->host_unmount != NULL) + (arguments->command[0] != NULL) > 1) enter_fail("one of a command, --host-mount and --host-unmount");
 }
@@ -179,7 +188,7 @@ static int run(const struct arguments *arguments) {
 	if (!stage.working_directory && !(stage.working_directory = getcwd(current, sizeof current))) enter_fail("the working directory is gone: %s", strerror(errno));
 	if (stage.working_directory[0] != '/') enter_fail("the working directory must be absolute, not '%s'", stage.working_directory);
 	stage.environment = dc_environment_copy(environ);
-	if (!stage.environment || dc_environment_door(&stage.environment, arguments->use_library ? arguments->library : NULL, arguments->directory) < 0) enter_fail("out of memory");
+	if (!stage.environment || dc_environment_door(&stage.environment, arguments->use_library ? arguments->library : NULL, arguments->directory, arguments->dispatch) < 0) enter_fail("out of memory");
 
 	struct enter_namespaces namespaces = enter_open_namespaces(arguments->directory);
 	int terminal = foreground_terminal();

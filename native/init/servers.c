@@ -183,7 +183,7 @@ static char **words(json_t *array) {
 }
 
 /* What every program needs of pool-init's own environment, then what the request says, then the door. */
-static char **server_environment(struct dc_pool *pool, json_t *given, bool library) {
+static char **server_environment(struct dc_pool *pool, json_t *given, bool library, bool dispatch) {
 	static const char *const kept[] = {"HOME", "LANG", "LC_ALL", "TZ", "USER", "LOGNAME", "SHELL", "TMPDIR"};
 	char **environment = calloc(1, sizeof *environment);
 	if (!environment) return NULL;
@@ -197,7 +197,7 @@ static char **server_environment(struct dc_pool *pool, json_t *given, bool libra
 		if (!json_is_string(value) || !name[0] || strchr(name, '=')) result = -EINVAL;
 		if (result == 0) result = dc_environment_set(&environment, name, json_string_value(value));
 	}
-	if (result == 0) result = dc_environment_door(&environment, library ? pool->options.library : NULL, pool->options.directory);
+	if (result == 0) result = dc_environment_door(&environment, library ? pool->options.library : NULL, pool->options.directory, dispatch);
 	if (result == 0) return environment;
 	dc_environment_free(environment);
 	return NULL;
@@ -215,12 +215,15 @@ static const char *optional_text(json_t *message, const char *key, const char *o
 /* One sentence, or NULL. */
 static const char *check_start(struct dc_pool *pool, json_t *message, const char *name) {
 	const char *restart = optional_text(message, "restart", "on-failure"), *door = optional_text(message, "door", "library");
-	const char *directory = optional_text(message, "cwd", "/"), *log = optional_text(message, "log", "log");
+	const char *directory = optional_text(message, "cwd", "/"), *log = optional_text(message, "log", "log"), *syscalls = optional_text(message, "syscalls", "symbols");
 	json_t *environment = json_object_get(message, "env");
 	if (!valid_name(name)) return "'name' must be 1 to 100 of the characters A-Z a-z 0-9 . _ -";
 	if (strcmp(restart, "always") != 0 && strcmp(restart, "on-failure") != 0 && strcmp(restart, "never") != 0) return "'restart' must be \"always\", \"on-failure\" or \"never\"";
 	if (strcmp(door, "library") != 0 && strcmp(door, "kernel") != 0) return "'door' must be \"library\" or \"kernel\"";
 	if (strcmp(door, "library") == 0 && !pool->options.library) return "this pool was started without --library";
+	if (strcmp(syscalls, "symbols") != 0 && strcmp(syscalls, "dispatch") != 0) return "'syscalls' must be \"symbols\" or \"dispatch\"";
+	if (strcmp(syscalls, "dispatch") == 0 && strcmp(door, "library") != 0) return "'syscalls' \"dispatch\" needs 'door' \"library\"";
+	if (strcmp(syscalls, "dispatch") == 0 && !dc_dispatch_supported()) return "'syscalls' \"dispatch\": this kernel cannot dispatch system calls to user space (Linux 5.11 or newer on x86-64 can)";
 	if (directory[0] != '/') return "'cwd' must be an absolute path";
 	if (!log[0]) return "'log' must be a path";
 	if (environment && !json_is_null(environment) && !json_is_object(environment)) return "'env' must be an object of strings";
@@ -255,7 +258,8 @@ void dc_server_start_request(struct dc_pool *pool, struct dc_request *request) {
 		server->directory = strdup(optional_text(message, "cwd", "/"));
 		server->log = strdup(optional_text(message, "log", log));
 		server->argv = words(json_object_get(message, "argv"));
-		server->environment = server_environment(pool, json_object_get(message, "env"), strcmp(optional_text(message, "door", "library"), "library") == 0);
+		server->environment = server_environment(pool, json_object_get(message, "env"), strcmp(optional_text(message, "door", "library"), "library") == 0,
+			strcmp(optional_text(message, "syscalls", "symbols"), "dispatch") == 0);
 		server->restart = strcmp(restart, "always") == 0 ? RESTART_ALWAYS : strcmp(restart, "never") == 0 ? RESTART_NEVER : RESTART_ON_FAILURE;
 	}
 	if (!server || !server->name || !server->directory || !server->log || !server->argv || !server->environment) {

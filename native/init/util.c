@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -197,7 +198,18 @@ int dc_environment_set(char ***environment, const char *name, const char *value)
 	return 0;
 }
 
-int dc_environment_door(char ***environment, const char *library, const char *pool_directory) {
+/* Asks to switch off what is off; a kernel that does not know it says EINVAL. */
+bool dc_dispatch_supported(void) {
+#if defined(__x86_64__)
+	return prctl(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 0, 0, 0, 0) == 0;
+#else
+	return false; /* the library has it for x86-64 alone */
+#endif
+}
+
+int dc_environment_door(char ***environment, const char *library, const char *pool_directory, bool dispatch) {
+	int marked = dc_environment_set(environment, "DICICLO_SYSCALLS", library && dispatch ? "dispatch" : NULL);
+	if (marked < 0) return marked;
 	if (!library) return dc_environment_set(environment, "DICICLO_POOL_DIR", NULL);
 	const char *before = dc_environment_get(*environment, "LD_PRELOAD");
 	char *preload = NULL;

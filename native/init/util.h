@@ -47,8 +47,9 @@ char **dc_environment_copy(char *const *environment);
 int dc_environment_set(char ***environment, const char *name, const char *value);
 const char *dc_environment_get(char *const *environment, const char *name);
 void dc_environment_free(char **environment);
-/* LD_PRELOAD with the library in front, DICICLO_POOL_DIR; or neither (library NULL). */
-int dc_environment_door(char ***environment, const char *library, const char *pool_directory);
+/* LD_PRELOAD with the library in front, DICICLO_POOL_DIR; or neither (library NULL). dispatch: DICICLO_SYSCALLS, so that the library catches system calls too. */
+int dc_environment_door(char ***environment, const char *library, const char *pool_directory, bool dispatch);
+bool dc_dispatch_supported(void);
 
 /* accept4 of a nonblocking connection; out of descriptors, the caller in the queue is hung up on, so that it does not keep the loop awake. */
 int dc_accept(int listener);

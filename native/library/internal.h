@@ -15,9 +15,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -39,6 +41,7 @@
 		(__typeof__(&name))(found_ ? found_ : dc_next(&next_, #name)); \
 	})
 void *dc_next(_Atomic(void *) *cache, const char *name);
+extern bool dc_started; /* the library's constructor has run */
 
 #define DC_FD_MAX 65536
 #define DC_HINT_MAX 216
@@ -54,6 +57,11 @@ static inline long k_lseek(int fd, off_t offset, int whence) { return dc_raw6(SY
 static inline long k_read(int fd, void *buffer, size_t size) { return dc_raw6(SYS_read, fd, (long)buffer, (long)size, 0, 0, 0); }
 static inline uint32_t k_gettid(void) { return (uint32_t)dc_raw6(SYS_gettid, 0, 0, 0, 0, 0, 0); }
 void dc_log(int level, const char *text, const char *subject); /* DICICLO_LOG */
+
+/* A carried call acts on a pending cancellation before it begins, as libc's would; what goes to libc is a cancellation point there. */
+static inline void dc_cancellation_point(void) {
+	if (!__libc_single_threaded) pthread_testcancel();
+}
 
 /* What a wrapper returns: errno from -errno. */
 static inline long dc_return(int64_t result) {
@@ -172,6 +180,7 @@ static inline int dc_forget_new(int fd) { /* for every call that makes a kernel 
 }
 void dc_table_drop_all(bool close_handles);
 int dc_placeholder(const struct dc_file *file, bool cloexec);
+int dc_placeholder_at(uint32_t instance, uint32_t entry, bool cloexec); /* for a file that is yet to be opened */
 int dc_file_send(struct dc_file *file, struct dc_call *call); /* result in call->slot->result; ESTALE as EIO */
 
 /* offset lock; nested calls of one thread (signal handlers) pass */
@@ -283,6 +292,11 @@ int dc_kernel_dirfd(int dirfd);
 
 /* ---- stdio.c --------------------------------------------------------------------------------------------------------------- */
 struct _IO_FILE *dc_widened(struct _IO_FILE *stream); /* made fit for wide characters */
+
+/* ---- syscalls.c, kernel_only.c --------------------------------------------------------------------------------------------- */
+long dc_syscall(long number, const long a[6]); /* by number, carried where it can be. -errno */
+void dc_upgrade_polled(const void *fds, unsigned long count); /* struct pollfd */
+void dc_upgrade_selected(int count, const void *set);         /* fd_set */
 
 /* ---- operations that several wrappers share -------------------------------------------------------------------------------- */
 int dc_open_at(int dirfd, const char *path, int flags, mode_t mode); /* fd, or -1 and errno: what openat does */

@@ -37,35 +37,37 @@ ALIAS(mmap64, mmap);
 ALIAS(__mmap, mmap);
 
 /* ---- waiting for descriptors: a regular file is always ready, its placeholder is not ------------------------------------------ */
-static void upgrade_polled(const struct pollfd *fds, nfds_t count) {
+void dc_upgrade_polled(const void *list, unsigned long count) {
+	const struct pollfd *fds = list;
 	if (!dc_active || !fds || !dc_session_if_ready()) return;
 	for (nfds_t i = 0; i < count; i++) dc_upgrade_fd(fds[i].fd, DC_UNCARRIED_poll);
 }
 
 EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout) {
-	upgrade_polled(fds, count);
+	dc_upgrade_polled(fds, count);
 	return NEXT(poll)(fds, count, timeout);
 }
 ALIAS(__poll, poll);
 
 EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask) {
-	upgrade_polled(fds, count);
+	dc_upgrade_polled(fds, count);
 	return NEXT(ppoll)(fds, count, timeout, mask);
 }
 
 int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t space);
 EXPORT int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t space) {
-	upgrade_polled(fds, count);
+	dc_upgrade_polled(fds, count);
 	return NEXT(__poll_chk)(fds, count, timeout, space);
 }
 
 int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask, size_t space);
 EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask, size_t space) {
-	upgrade_polled(fds, count);
+	dc_upgrade_polled(fds, count);
 	return NEXT(__ppoll_chk)(fds, count, timeout, mask, space);
 }
 
-static void upgrade_selected(int count, const fd_set *set) {
+void dc_upgrade_selected(int count, const void *bits) {
+	const fd_set *set = bits;
 	if (!set || !dc_active || !dc_session_if_ready()) return;
 	int high = atomic_load(&dc_table_high);
 	for (int fd = 0; fd < count && fd <= high; fd++)
@@ -73,15 +75,15 @@ static void upgrade_selected(int count, const fd_set *set) {
 }
 
 EXPORT int select(int count, fd_set *restrict in, fd_set *restrict out, fd_set *restrict except, struct timeval *restrict timeout) {
-	upgrade_selected(count, in);
-	upgrade_selected(count, out);
+	dc_upgrade_selected(count, in);
+	dc_upgrade_selected(count, out);
 	return NEXT(select)(count, in, out, except, timeout);
 }
 ALIAS(__select, select);
 
 EXPORT int pselect(int count, fd_set *restrict in, fd_set *restrict out, fd_set *restrict except, const struct timespec *restrict timeout, const sigset_t *restrict mask) {
-	upgrade_selected(count, in);
-	upgrade_selected(count, out);
+	dc_upgrade_selected(count, in);
+	dc_upgrade_selected(count, out);
 	return NEXT(pselect)(count, in, out, except, timeout, mask);
 }
 
@@ -167,7 +169,7 @@ EXPORT ssize_t splice(int in, off64_t *in_offset, int out, off64_t *out_offset, 
 
 /* The instance has no copy of its own: through this process, a piece at most, as copy_file_range may. -errno. */
 static int64_t copy_through(struct dc_file *from, off_t from_offset, struct dc_file *to, off_t to_offset, size_t length) {
-	char piece[65536];
+	char piece[16384]; /* may be on a signal stack (dispatch.c) */
 	size_t done = 0;
 	while (done < length && done < (1u << 20)) {
 		struct iovec iov = {piece, length - done < sizeof piece ? length - done : sizeof piece};

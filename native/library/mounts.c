@@ -1,6 +1,7 @@
 /*
  * mounts.c - which paths belong to an instance. The table is pool-init's, mapped read-only; a sequence number tells when it changed while it was read.
  */
+#include "dispatch.h"
 #include "internal.h"
 
 #include <dlfcn.h>
@@ -8,6 +9,7 @@
 #include <sys/mman.h>
 
 bool dc_active;
+bool dc_started;
 bool dc_absolute_stopped;
 char dc_pool_dir[512];
 char dc_library_path[512];
@@ -171,5 +173,8 @@ __attribute__((constructor)) static void start(void) {
 	/* Not of who runs a set-user-id program: it would answer that program's file calls. */
 	const char *directory = secure_getenv("DICICLO_POOL_DIR"), *level = secure_getenv("DICICLO_LOG");
 	if (level) dc_log_level = level[0] - '0';
-	if (directory) dc_mounts_start(directory);
+	bool active = directory && dc_mounts_start(directory) == 0;
+	const char *syscalls = active ? secure_getenv("DICICLO_SYSCALLS") : NULL;
+	if (syscalls && !strcmp(syscalls, "dispatch") && dc_dispatch_start() < 0) dc_log(0, "system call dispatch needs Linux 5.11 on x86-64: off in", program_invocation_short_name);
+	dc_started = true;
 }

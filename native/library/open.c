@@ -9,7 +9,7 @@
  * The kernel's descriptor of the same file, if it can be had without side effects; else a placeholder. For reading only: what is written through the library makes the kernel forget what
  * it knew, and each such open would have it ask again (49 us where a placeholder takes 1).
  */
-static int descriptor(const struct dc_walk *walk, struct dc_file *file, bool kernel_knows, int flags) {
+static int descriptor(const struct dc_walk *walk, struct dc_file *file, bool kernel_knows, int flags, int reserved) {
 	bool by_path = walk->path[0] == '/' || walk->dirfd == AT_FDCWD;
 	if (kernel_knows && by_path && (flags & (O_ACCMODE | O_TRUNC | O_CREAT)) == O_RDONLY && !(flags & O_PATH)) {
 		int fd = k_open(AT_FDCWD, walk->path, flags);
@@ -23,12 +23,17 @@ static int descriptor(const struct dc_walk *walk, struct dc_file *file, bool ker
 	if (dc_locks_any(file) && !file->directory) {
 		int fd = dc_open_twin(file);
 		if (fd >= 0) {
+			if (reserved >= 0) {
+				k_dup3(fd, reserved, O_CLOEXEC);
+				k_close(fd);
+				fd = reserved;
+			}
 			if (!(flags & O_CLOEXEC)) k_fcntl(fd, F_SETFD, 0);
 			atomic_store(&file->kernel, true);
 			return fd;
 		}
 	}
-	return dc_placeholder(file, flags & O_CLOEXEC);
+	return reserved >= 0 ? reserved : dc_placeholder(file, flags & O_CLOEXEC);
 }
 
 static void keep_hint(struct dc_file *file, const struct dc_walk *walk, const struct dc_file *base) {
@@ -47,11 +52,12 @@ static void keep_hint(struct dc_file *file, const struct dc_walk *walk, const st
 }
 
 /* The service has the file open: makes the description and its number. Ends the walk. */
-static int attach_descriptor(struct dc_walk *walk, int flags) {
+static int attach_descriptor(struct dc_walk *walk, int flags, int reserved) {
 	struct dc_file *file = dc_file_new();
 	struct dc_slot *slot = walk->call.slot;
 	if (!file) {
-		dc_walk_end(walk); /* the handle stays until the process ends: a million open descriptions */
+		dc_walk_end(walk); /* the handle stays until the process ends: more open descriptions than there are numbers */
+		if (reserved >= 0) k_close(reserved);
 		return -ENFILE;
 	}
 	bool kernel_knows = slot->value[1] != 0;
@@ -68,7 +74,7 @@ static int attach_descriptor(struct dc_walk *walk, int flags) {
 	file->flags = (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_APPEND | (temporary ? O_TMPFILE : 0))) & ~(flags & O_PATH ? O_ACCMODE : 0);
 	if (!temporary) keep_hint(file, walk, walk->base);
 	dc_walk_end(walk);
-	int fd = descriptor(walk, file, kernel_knows, flags);
+	int fd = descriptor(walk, file, kernel_knows, flags, reserved);
 	if (fd >= 0 && fd < DC_FD_MAX) {
 		dc_table_set(fd, file);
 		if (fd <= STDERR_FILENO) dc_share_fd(fd); /* glibc's standard streams use it unseen */
@@ -86,19 +92,24 @@ static int attach_descriptor(struct dc_walk *walk, int flags) {
 
 static int open_walk(struct dc_walk *walk, int dirfd, const char *path, int flags, mode_t mode, uint32_t scope) {
 	if (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) mode &= ~dc_umask();
+	int reserved = -1; /* a number before the file: without one nothing may have been made */
 	dc_walk_start(walk, dirfd, path, (flags & O_NOFOLLOW ? DC_PATH_NOFOLLOW : 0) | scope);
 	if (!(flags & O_CREAT) && (flags & O_TMPFILE) != O_TMPFILE && !scope) dc_walk_keep(walk, 0);
 	for (; dc_walk_next(walk, DC_OP_OPEN); dc_walk_send(walk)) {
 		walk->call.slot->mask = (uint32_t)flags & ~(uint32_t)(O_CLOEXEC | O_APPEND); /* each write says whether it appends: F_SETFL may change it */
 		walk->call.slot->mode = mode & 07777;
+		if (!(flags & O_CREAT)) continue;
+		if (reserved >= 0) k_close(reserved); /* led on, perhaps into another instance */
+		reserved = dc_placeholder_at(walk->place.instance, walk->place.entry, flags & O_CLOEXEC);
+		if (reserved == -EMFILE || reserved == -ENFILE) {
+			dc_walk_end(walk);
+			return reserved;
+		}
 	}
-	if (walk->kernel) {
-		dc_walk_end(walk);
-		return DC_RESULT_KERNEL;
-	}
-	if (walk->result == 0) return attach_descriptor(walk, flags);
+	if (!walk->kernel && walk->result == 0) return attach_descriptor(walk, flags, reserved);
+	if (reserved >= 0) k_close(reserved);
 	dc_walk_end(walk);
-	return (int)walk->result;
+	return walk->kernel ? DC_RESULT_KERNEL : (int)walk->result;
 }
 
 int dc_open_carried(int dirfd, const char *path, int flags, mode_t mode, uint32_t scope) {
@@ -109,6 +120,7 @@ int dc_open_carried(int dirfd, const char *path, int flags, mode_t mode, uint32_
 
 int dc_open_at(int dirfd, const char *path, int flags, mode_t mode) {
 	if (!dc_active) return NEXT(openat)(dirfd, path, flags, mode);
+	dc_cancellation_point();
 	struct dc_walk walk;
 	int fd = open_walk(&walk, dirfd, path, flags, mode, 0);
 	if (fd != DC_RESULT_KERNEL) return (int)dc_return(fd);
@@ -171,6 +183,7 @@ int dc_close_fd(int fd) {
 }
 
 EXPORT int close(int fd) {
+	dc_cancellation_point();
 	int result = dc_close_fd(fd);
 	return result == DC_RESULT_KERNEL ? NEXT(close)(fd) : (int)dc_return(result);
 }

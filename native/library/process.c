@@ -4,6 +4,7 @@
  * Before a process is copied every carried description becomes the kernel door's own and its offset the kernel's, so that parent and child share it as POSIX says, whatever
  * the child runs. The child drops all that was the parent's and adopts what it uses. The library's environment is put back where a program replaced it.
  */
+#include "dispatch.h"
 #include "internal.h"
 
 #include <dlfcn.h>
@@ -22,7 +23,9 @@ static pid_t fork_with(pid_t (*real)(void)) {
 	if (!dc_active) return real();
 	dc_share_table(DC_SHARE_FORK);
 	dc_children_prepare();
+	bool outer = dc_fork_announce(true);
 	pid_t child = real();
+	dc_fork_announce(outer);
 	if (child == 0) dc_forked_child();
 	dc_children_made(child);
 	return child;
@@ -91,23 +94,26 @@ static void with_library(struct environment *out, char *const *given) {
 	*out = (struct environment){.list = (char **)given};
 	if (!dc_active || !dc_library_path[0]) return;
 	const char *preload = value_of(given, "LD_PRELOAD", 10), *directory = value_of(given, "DICICLO_POOL_DIR", 16);
+	const char *syscalls = dc_dispatching ? value_of(given, "DICICLO_SYSCALLS", 16) : "dispatch";
 	bool has_library = preload && strstr(preload, dc_library_path), has_directory = directory && !strcmp(directory, dc_pool_dir);
-	if (has_library && has_directory) return;
-	size_t count = 0, text = sizeof dc_library_path + sizeof dc_pool_dir + 64 + (preload ? strlen(preload) : 0);
+	bool has_syscalls = syscalls && !strcmp(syscalls, "dispatch");
+	if (has_library && has_directory && has_syscalls) return;
+	size_t count = 0, text = sizeof dc_library_path + sizeof dc_pool_dir + 128 + (preload ? strlen(preload) : 0);
 	while (given && given[count]) count++;
 	if (count > ENVIRONMENT_MAX) return;
-	size_t size = (count + 3) * sizeof(char *) + text;
+	size_t size = (count + 4) * sizeof(char *) + text;
 	long map = dc_raw6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (map < 0 && map > -4096) return;
-	char **list = (char **)map, *at = (char *)(list + count + 3);
+	char **list = (char **)map, *at = (char *)(list + count + 4);
 	size_t used = 0;
 	for (size_t i = 0; i < count; i++)
-		if (strncmp(given[i], "LD_PRELOAD=", 11) && strncmp(given[i], "DICICLO_POOL_DIR=", 17)) list[used++] = given[i];
+		if (strncmp(given[i], "LD_PRELOAD=", 11) && strncmp(given[i], "DICICLO_POOL_DIR=", 17) && (!dc_dispatching || strncmp(given[i], "DICICLO_SYSCALLS=", 17))) list[used++] = given[i];
 	list[used++] = at;
 	at = stpcpy(stpcpy(at, "LD_PRELOAD="), has_library ? preload : dc_library_path);
 	if (!has_library && preload && preload[0]) at = stpcpy(stpcpy(at, ":"), preload);
 	list[used++] = ++at;
-	stpcpy(stpcpy(at, "DICICLO_POOL_DIR="), dc_pool_dir);
+	at = stpcpy(stpcpy(at, "DICICLO_POOL_DIR="), dc_pool_dir);
+	if (dc_dispatching) list[used++] = strcpy(at + 1, "DICICLO_SYSCALLS=dispatch");
 	list[used] = NULL;
 	*out = (struct environment){.list = list, .map = list, .size = size};
 }
@@ -253,7 +259,7 @@ EXPORT FILE *popen(const char *command, const char *mode) {
 	dc_children_inherited();
 	dc_share_table(DC_SHARE_INHERITABLE);
 	FILE *stream = NEXT(popen)(command, mode);
-	if (stream) dc_forget_new(fileno(stream));
+	if (stream && !dc_dispatching) dc_forget_new(fileno(stream));
 	return stream;
 }
 ALIAS(_IO_popen, popen);

@@ -35,6 +35,7 @@ static ssize_t done(struct dc_file *file, int fd, bool write, ssize_t result) {
 /* Carried, or false. */
 static bool sequential(int fd, bool write, const struct iovec *iov, int count, int rwf, ssize_t *result) {
 	if (!dc_active || (unsigned)fd >= DC_FD_MAX || !atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return false;
+	dc_cancellation_point();
 	struct dc_file *file = dc_file_find(fd);
 	if (!file) return false;
 	if (left_to_kernel(file, fd, write) && by_kernel(file, fd, write, iov, count, rwf, result)) {
@@ -46,6 +47,7 @@ static bool sequential(int fd, bool write, const struct iovec *iov, int count, i
 }
 
 static bool positioned(int fd, bool write, const struct iovec *iov, int count, off_t offset, int rwf, ssize_t *result) {
+	dc_cancellation_point();
 	struct dc_file *file = dc_file_get(fd);
 	if (!file) return false;
 	if (write && atomic_load_explicit(&file->shared, memory_order_relaxed)) dc_file_flags(file, fd);

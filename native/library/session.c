@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+#include "dispatch.h"
 #include "queue.h"
 
 enum { NONE, ATTACHING, READY, REFUSED };
@@ -50,8 +51,10 @@ static TLS struct {
 
 void *dc_next(_Atomic(void *) *cache, const char *name) {
 	extern long dc_missing(void);
-	void *found = dlsym(RTLD_NEXT, name);
+	void *found = dc_dispatching ? dc_direct(name) : NULL;
+	if (!found) found = dlsym(RTLD_NEXT, name);
 	if (!found) found = (void *)dc_missing;
+	if (!dc_started) return found; /* kept only once it is known whether dispatch is on */
 	atomic_store_explicit(cache, found, memory_order_relaxed);
 	return found;
 }

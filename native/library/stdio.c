@@ -5,6 +5,7 @@
  * the first use; if it is not the known one, the stream is glibc's own over the kernel door's descriptor (counted: stdio-layout).
  * Wide-oriented streams, freopen and the standard streams are glibc's own over the kernel door.
  */
+#include "dispatch.h"
 #include "internal.h"
 
 #include <dlfcn.h>
@@ -124,7 +125,7 @@ static int flags_of(const char *mode) {
 }
 
 static FILE *forget_stream(FILE *stream) {
-	if (stream) dc_forget_new(stream->_fileno);
+	if (stream && !dc_dispatching) dc_forget_new(stream->_fileno); /* dispatched, glibc's calls were seen */
 	return stream;
 }
 
@@ -183,7 +184,7 @@ ALIAS(_IO_fdopen, fdopen);
 
 EXPORT int fclose(FILE *stream) {
 	struct wide *wide = ours(stream);
-	if (!wide && stream && dc_active && stream->_fileno >= 0) dc_table_forget(stream->_fileno); /* glibc closes it unseen */
+	if (!wide && stream && dc_active && !dc_dispatching && stream->_fileno >= 0) dc_table_forget(stream->_fileno); /* glibc closes it unseen */
 	int result = NEXT(fclose)(stream);
 	if (wide) {
 		wide->magic = 0;
@@ -201,10 +202,10 @@ EXPORT FILE *freopen(const char *restrict path, const char *restrict mode, FILE 
 	if (path) dc_count_path(path, DC_UNCARRIED_freopen);
 	if (fd >= 0 && (unsigned)fd < DC_FD_MAX && atomic_load(&dc_table[fd])) {
 		if (!path) dc_uncarried(DC_UNCARRIED_freopen), dc_share_fd(fd); /* it opens /proc/self/fd/N */
-		if (!wide) dc_table_forget(fd);
+		if (!wide && !dc_dispatching) dc_table_forget(fd);
 	}
 	FILE *result = NEXT(freopen)(path, mode, stream);
-	if (fd >= 0) dc_forget_new(fd);
+	if (fd >= 0 && !dc_dispatching) dc_forget_new(fd);
 	return forget_stream(result);
 }
 ALIAS(freopen64, freopen);

@@ -16,6 +16,7 @@ static int64_t simple(struct dc_file *file, enum dc_operation operation, uint32_
 }
 
 static bool sync_file(int fd, enum dc_operation operation, uint32_t mask, int *result) {
+	if (operation == DC_OP_FSYNC) dc_cancellation_point(); /* not syncfs */
 	struct dc_file *file = dc_file_get(fd);
 	if (!file) return false;
 	int64_t answer = file->flags & O_PATH ? -EBADF : simple(file, operation, mask);

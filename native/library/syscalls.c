@@ -13,6 +13,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/statfs.h>
@@ -211,7 +212,6 @@ static void prepare(long number, const long a[6]) {
 	case SYS_mmap:
 		if (!(a[3] & MAP_ANONYMOUS)) dc_upgrade_fd((int)a[4], DC_UNCARRIED_mmap);
 		break;
-	case SYS_execveat:
 	case SYS_name_to_handle_at:
 	case SYS_open_by_handle_at:
 	case SYS_finit_module:
@@ -223,10 +223,6 @@ static void prepare(long number, const long a[6]) {
 		dc_upgrade_fd((int)a[2], DC_UNCARRIED_syscall);
 		break;
 	case SYS_fanotify_mark: dc_upgrade_fd((int)a[3], DC_UNCARRIED_syscall); break;
-	case SYS_execve:
-		dc_children_inherited();
-		dc_share_table(DC_SHARE_INHERITABLE);
-		break;
 	case SYS_clone: copies((uint64_t)a[0]); break;
 	case DC_SYS_clone3:
 		if (a[0]) copies(*(const uint64_t *)a[0]);
@@ -255,6 +251,38 @@ static bool makes_number(long number) {
 	return false;
 }
 
+/* Calls on processes and on what is not files. */
+static int64_t on_process(long number, const long a[6]) {
+	switch (number) {
+	case SYS_execve: return execve((const char *)a[0], (char *const *)a[1], (char *const *)a[2]);
+	case SYS_execveat: return execveat((int)a[0], (const char *)a[1], (char *const *)a[2], (char *const *)a[3], (int)a[4]);
+	case SYS_mmap:
+		if (a[3] & MAP_ANONYMOUS) break;
+		return (int64_t)mmap((void *)a[0], (size_t)a[1], (int)a[2], (int)a[3], (int)a[4], a[5]);
+	case SYS_prlimit64: return prlimit((pid_t)a[0], (__rlimit_resource_t)a[1], (const struct rlimit *)a[2], (struct rlimit *)a[3]);
+	case SYS_setrlimit: return setrlimit((__rlimit_resource_t)a[0], (const struct rlimit *)a[1]);
+	case SYS_unshare: return unshare((int)a[0]);
+	case SYS_setns: return setns((int)a[0], (int)a[1]);
+	case SYS_sendmmsg: return sendmmsg((int)a[0], (struct mmsghdr *)a[1], (unsigned)a[2], (int)a[3]);
+	case SYS_recvmmsg: return recvmmsg((int)a[0], (struct mmsghdr *)a[1], (unsigned)a[2], (int)a[3], (struct timespec *)a[4]);
+	case SYS_sync: sync(); return 0;
+	}
+	return CALL_MISSING;
+}
+
+long dc_syscall(long number, const long a[6]) {
+	int64_t result = number == SYS_openat2 ? open_how((int)a[0], (const char *)a[1], (const struct open_how *)a[2], (size_t)a[3]) : on_descriptor(number, a);
+	if (result == CALL_MISSING) result = on_path(number, a);
+	if (result == CALL_MISSING) result = on_attribute_path(number, a);
+	if (result == CALL_MISSING) result = on_old_path(number, a);
+	if (result == CALL_MISSING) result = on_process(number, a);
+	if (result != CALL_MISSING) return result == -1 ? -errno : (long)result;
+	prepare(number, a);
+	result = dc_raw6(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	if (result >= 0 && makes_number(number)) dc_forget_new((int)result);
+	return (long)result;
+}
+
 EXPORT long syscall(long number, ...) {
 	long a[6];
 	va_list list;
@@ -262,14 +290,10 @@ EXPORT long syscall(long number, ...) {
 	for (int i = 0; i < 6; i++) a[i] = va_arg(list, long);
 	va_end(list);
 	if (!dc_active) return dc_return(dc_raw6(number, a[0], a[1], a[2], a[3], a[4], a[5]));
-	int64_t result = number == SYS_openat2 ? open_how((int)a[0], (const char *)a[1], (const struct open_how *)a[2], (size_t)a[3]) : on_descriptor(number, a);
-	if (result == CALL_MISSING) result = on_path(number, a);
-	if (result == CALL_MISSING) result = on_attribute_path(number, a);
-	if (result == CALL_MISSING) result = on_old_path(number, a);
-	if (result != CALL_MISSING) return result;
-	prepare(number, a);
-	result = dc_raw6(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-	if (result >= 0 && makes_number(number)) dc_forget_new((int)result);
+	int state;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state); /* no cancellation point, unlike the functions that it goes to */
+	long result = dc_syscall(number, a);
+	pthread_setcancelstate(state, NULL);
 	return dc_return(result);
 }
 

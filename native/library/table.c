@@ -200,9 +200,15 @@ struct dc_file *dc_file_adopt(int fd) {
  * descriptor of the mount table: an un-hooked openat or fchdir on the mount point would reach a wrong place, here it fails.
  */
 int dc_placeholder(const struct dc_file *file, bool cloexec) {
+	char path[sizeof dc_pool_dir + 16];
+	if (!file->directory) return dc_placeholder_at(file->instance, file->entry, cloexec);
+	strcat(strcpy(path, dc_pool_dir), "/mounts");
+	return k_open(AT_FDCWD, path, O_PATH | (cloexec ? O_CLOEXEC : 0));
+}
+
+int dc_placeholder_at(uint32_t instance, uint32_t entry, bool cloexec) {
 	char path[1024];
-	if (file->directory) strcat(strcpy(path, dc_pool_dir), "/mounts");
-	else if (!dc_mounts_point(file->instance, file->entry, path)) return -EIO;
+	if (!dc_mounts_point(instance, entry, path)) return -EIO;
 	return k_open(AT_FDCWD, path, O_PATH | (cloexec ? O_CLOEXEC : 0));
 }
 

@@ -1,6 +1,7 @@
 /*
  * temporary.c - the mkstemp family and realpath: glibc makes and reads names unseen.
  */
+#include "dispatch.h"
 #include "internal.h"
 
 #include <stdlib.h>
@@ -63,7 +64,10 @@ static int make_nothing(const char *path, int flags) {
 }
 
 EXPORT int mkostemps(char *path, int suffix, int flags) {
-	if (!below_mount(path)) return dc_forget_new(NEXT(mkostemps)(path, suffix, flags));
+	if (!below_mount(path)) {
+		int fd = NEXT(mkostemps)(path, suffix, flags);
+		return dc_dispatching ? fd : dc_forget_new(fd);
+	}
 	return make_name(path, suffix, flags, make_file);
 }
 ALIAS(mkostemps64, mkostemps);

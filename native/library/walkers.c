@@ -1,6 +1,7 @@
 /*
  * walkers.c - ftw, fts and glob: glibc walks unseen, through the kernel door: right, and counted. Those that change the working directory are followed.
  */
+#include "dispatch.h"
 #include "internal.h"
 
 #include <fts.h>
@@ -10,6 +11,7 @@
 void dc_count_path(const char *path, enum dc_uncarried which) {
 	struct dc_place place;
 	struct dc_file *base = NULL;
+	if (dc_dispatching) return; /* seen */
 	if (dc_locate(AT_FDCWD, path, 0, &place, &base)) dc_uncarried(which);
 	dc_file_put(base);
 }
@@ -22,7 +24,7 @@ ALIAS(ftw64, ftw);
 
 EXPORT int nftw(const char *path, __nftw_func_t function, int descriptors, int flags) {
 	dc_count_path(path, DC_UNCARRIED_ftw);
-	bool moves = dc_active && (flags & FTW_CHDIR);
+	bool moves = dc_active && !dc_dispatching && (flags & FTW_CHDIR);
 	if (moves) dc_cwd_untracked(1);
 	int result = NEXT(nftw)(path, function, descriptors, flags);
 	if (moves) dc_cwd_untracked(-1);

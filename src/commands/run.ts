@@ -7,10 +7,11 @@ export default class Run extends DicicloCommand {
   static override summary = 'Run a command inside a pool';
   static override description =
     'The command sees the files of the host as they are and the filesystems of the pool at their mount points. Working directory, environment, stdin, stdout, terminal and signals are passed on, and its exit status is the exit status (126: not executable, 127: not found, 128+N: ended by signal N). Everything after -- is the command.';
-  static override usage = 'run POOL [--door library|kernel] [--cwd DIR] -- COMMAND...';
+  static override usage = 'run POOL [--door library|kernel] [--syscalls symbols|dispatch] [--cwd DIR] -- COMMAND...';
   static override examples = [
     '<%= config.bin %> run db -- ls -l /data',
     '<%= config.bin %> run acme/db --door kernel -- db_bench --db=/data/bench',
+    '<%= config.bin %> run db --syscalls dispatch -- ./server-in-go',
     'echo hello | <%= config.bin %> run db -- tee /data/hello',
   ];
   static override args = { pool: Args.string({ description: 'pool, as NAME or TENANT/NAME', required: true }) };
@@ -19,6 +20,12 @@ export default class Run extends DicicloCommand {
       description: 'library: the shared-memory library, with the kernel door beneath it; kernel: no library',
       options: ['library', 'kernel'] as const,
       default: 'library' as const,
+    })(),
+    syscalls: Flags.option({
+      description:
+        'symbols: the library carries what goes through functions of the C library; dispatch: system calls that programs and the C library make themselves too (x86-64, Linux 5.11), at about a microsecond for every system call that stays with the kernel',
+      options: ['symbols', 'dispatch'] as const,
+      default: 'symbols' as const,
     })(),
     cwd: Flags.string({
       description: 'working directory, as the pool sees it; this one when not given',
@@ -41,6 +48,7 @@ export default class Run extends DicicloCommand {
     this.exit(
       await engine.run(args.pool, command, {
         door: flags.door,
+        syscalls: flags.syscalls,
         ...(flags.cwd === undefined ? {} : { cwd: flags.cwd }),
       }),
     );

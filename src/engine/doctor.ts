@@ -42,6 +42,7 @@ export async function doctor(program?: string): Promise<Finding[]> {
     capabilityFinding(),
     fuseFinding(),
     kernelFinding(),
+    dispatchFinding(),
     ...cgroupFindings(),
     nofileFinding(),
     runtimeFinding(),
@@ -150,6 +151,34 @@ function kernelFinding(): Finding {
       `${detail}; before 6.9 a restarted service cannot ask for the requests that were under way: they end with an error`,
     );
   return ok('kernel', 'kernel', detail);
+}
+
+let dispatches: boolean | undefined;
+/** Asked of the kernel itself where the native programs are built: versions lie in sandboxes. Undefined: nobody can be asked. */
+function dispatchSupported(): boolean | undefined {
+  if (dispatches !== undefined) return dispatches;
+  try {
+    const answer = execFileSync(nativeBuild().enter, ['--features'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+      timeout: 10_000,
+    });
+    dispatches = (JSON.parse(answer) as { dispatch: boolean }).dispatch;
+  } catch {
+    return undefined;
+  }
+  return dispatches;
+}
+
+const NO_DISPATCH = 'this kernel cannot dispatch system calls to user space (Linux 5.11 or newer on x86-64 can)';
+
+function dispatchFinding(): Finding {
+  const id = 'dispatch';
+  const title = 'system call dispatch';
+  const supported = dispatchSupported();
+  if (supported) return ok(id, title, 'system calls that pass the C library can be carried (run --syscalls dispatch)');
+  const why = supported === undefined ? 'not known before the native programs are built' : NO_DISPATCH;
+  return bad(id, title, 'warning', `${why}; calls that pass the C library use the kernel door`);
 }
 
 function cgroupFindings(): Finding[] {
@@ -267,7 +296,7 @@ function examineProgram(program: string, depth = 0): Finding[] {
     return [bad('program', program, 'missing', `${file} cannot be read (${errnoOf(error) ?? 'error'})`, 'run as root')];
   }
   const findings = [ok('program', program, `${file}: ${describe(facts)}`)];
-  if (facts.format !== 'script') return [...findings, doorOf(file, facts)];
+  if (facts.format !== 'script') return [...findings, doorOf(file, facts), dispatchOf(facts)];
   const next = interpreterOf(facts);
   if (!next || depth > 4)
     return [...findings, bad('door', 'door', 'warning', 'the script names no interpreter that can be followed')];
@@ -314,8 +343,9 @@ function doorOf(file: string, facts: ProgramFacts): Finding {
     return kernel(
       'the loader drops preloaded libraries from setuid and setgid programs run by others than their owner',
     );
-  if (facts.go) return kernel('Go programs call the kernel themselves and pass by the C library');
-  if (!facts.loader) return kernel('it is linked statically, so no library can be preloaded');
+  if (facts.go && facts.loader) return kernel('Go programs call the kernel themselves and pass by the C library');
+  if (!facts.loader)
+    return kernel(`${facts.go ? 'it is a Go program and' : 'it is'} linked statically, so no library can be preloaded`);
   if (facts.loader.includes('musl')) return kernel('it uses musl, the filesystem library is for glibc');
   if (!GLIBC_LOADER.test(path.basename(facts.loader)))
     return kernel(`its loader ${facts.loader} is not glibc's, which the filesystem library is for`);
@@ -327,6 +357,29 @@ function doorOf(file: string, facts: ProgramFacts): Finding {
   return bad('door', 'door', 'warning', `library door: ${kind}${only}; but ${but.join('; ')}`);
 }
 
+/** Whether `run --syscalls dispatch` would carry what passes the C library's functions. */
+function dispatchOf(facts: ProgramFacts): Finding {
+  const say = (detail: string, fix?: string): Finding => ({ ...ok('dispatch', 'system call dispatch', detail), fix });
+  if (!preloadable(facts)) return say('no help: it needs the library in the program, which this one cannot have');
+  if (dispatchSupported() === false) return say(`no help: ${NO_DISPATCH}`);
+  const fix = 'diciclo run POOL --syscalls dispatch -- PROGRAM';
+  if (facts.go) return say("would carry Go's own system calls, if cgo makes its threads", fix);
+  if (facts.ownCalls.length > 0) return say(`would carry its own system calls (${facts.ownCalls.join(', ')}) too`, fix);
+  return say(
+    'not needed: it makes no file calls of its own; it would carry what the C library does inside (nftw, glob)',
+  );
+}
+
+function preloadable(facts: ProgramFacts): boolean {
+  return (
+    facts.format === 'elf' &&
+    facts.machine === HOST_MACHINES[process.arch] &&
+    !facts.setuid &&
+    GLIBC_LOADER.test(path.basename(facts.loader ?? '')) &&
+    !facts.loader?.includes('musl')
+  );
+}
+
 /** ld-linux.so.2, ld-linux-x86-64.so.2, ld-linux-aarch64.so.1, ld64.so.2, ld.so.1 */
 const GLIBC_LOADER = /^(ld-linux.*|ld64|ld)\.so\.\d+$/;
 
@@ -335,7 +388,9 @@ function reservations(facts: ProgramFacts): string[] {
   const uses = (library: string) => facts.needed.some((name) => name.startsWith(`${library}.so`));
   const but: string[] = [];
   if (facts.ownCalls.length > 0)
-    but.push(`it makes system calls of its own (${facts.ownCalls.join(', ')}), which use the kernel door`);
+    but.push(
+      `it makes system calls of its own (${facts.ownCalls.join(', ')}), which use the kernel door unless dispatched`,
+    );
   if (uses('liburing')) but.push('once it makes an io_uring ring it uses the kernel door alone');
   if (uses('libaio')) but.push('what it submits through libaio uses the kernel door');
   if (uses('libasan') || uses('libtsan'))

@@ -46,6 +46,7 @@ import {
   type CallOptions,
   DicicloError,
   type Engine,
+  type EnterOptions,
   ExitStatus,
   type FilesystemSpec,
   type MountSummary,
@@ -328,17 +329,13 @@ export class DicicloEngine implements Engine {
   async run(
     pool: string,
     command: string[],
-    options: { door: 'library' | 'kernel'; cwd?: string; env?: Record<string, string> },
+    options: EnterOptions & { env?: Record<string, string> },
   ): Promise<number> {
     const argv = await this.enterCommand(pool, command, options);
     return runAttached(argv, options.env ? { ...process.env, ...options.env } : process.env);
   }
 
-  async enterCommand(
-    pool: string,
-    command: string[],
-    options: { door: 'library' | 'kernel'; cwd?: string },
-  ): Promise<string[]> {
+  async enterCommand(pool: string, command: string[], options: EnterOptions): Promise<string[]> {
     if (command.length === 0)
       throw new DicicloError('NO_COMMAND', 'there is no command to run', { exit: ExitStatus.usage });
     const { tenant, pool: poolName } = await this.resolvePool(pool);

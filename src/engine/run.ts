@@ -7,12 +7,7 @@ import { errnoOf } from './errors.js';
 import { nativeBuild, poolPaths } from './paths.js';
 import { procsFiles } from './resources/index.js';
 import type { PoolRecord } from './state.js';
-import { DicicloError, ExitStatus } from './types.js';
-
-export interface EnterOptions {
-  door: 'library' | 'kernel';
-  cwd?: string;
-}
+import { DicicloError, type EnterOptions, ExitStatus } from './types.js';
 
 /** The `diciclo-enter ...` command line (docs/contract.md §3). */
 export function enterArgv(
@@ -30,6 +25,7 @@ export function enterArgv(
     '--door',
     options.door,
     ...(options.door === 'library' ? ['--library', build.library] : []),
+    ...(options.syscalls === 'dispatch' ? ['--syscalls', 'dispatch'] : []),
     ...procsFiles(record.cgroups).flatMap((file) => ['--cgroup', file]),
     ...(options.cwd === undefined ? [] : ['--cwd', options.cwd]),
     '--',

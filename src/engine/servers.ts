@@ -33,6 +33,7 @@ export async function ensureStarted(context: Context, record: PoolRecord, entry:
       log: serverLogFile(paths, spec.name),
       restart: spec.restart,
       door: spec.door,
+      syscalls: spec.syscalls ?? 'symbols',
     };
     // A server that ended for good is still known by its name.
     if (status.servers.some((server) => server.name === spec.name)) await stopServer(context, record, spec);

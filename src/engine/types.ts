@@ -64,6 +64,14 @@ export interface FilesystemSpec {
   stack: StackNode;
 }
 
+/** How a command enters a pool. */
+export interface EnterOptions {
+  door: 'library' | 'kernel';
+  /** What the library catches; symbols when not given. */
+  syscalls?: 'symbols' | 'dispatch';
+  cwd?: string;
+}
+
 export interface HealthCheck {
   command: string[];
   /** milliseconds */
@@ -81,6 +89,8 @@ export interface ServerSpec {
   environment: Record<string, string>;
   directory?: string;
   door: 'library' | 'kernel';
+  /** The library catches system calls too, not the C library's functions alone. */
+  syscalls?: 'dispatch';
   restart: 'always' | 'on-failure' | 'never';
   stopSignal: string;
   /** milliseconds between stopSignal and SIGKILL */
@@ -247,17 +257,9 @@ export interface Engine {
   listMounts(): Promise<MountSummary[]>;
 
   /** Runs a command with this process's own stdin, stdout, stderr and terminal; resolves with its exit status. */
-  run(
-    pool: string,
-    command: string[],
-    options: { door: 'library' | 'kernel'; cwd?: string; env?: Record<string, string> },
-  ): Promise<number>;
+  run(pool: string, command: string[], options: EnterOptions & { env?: Record<string, string> }): Promise<number>;
   /** The argv (diciclo-enter ...) that `run` starts, for callers that want to capture output. */
-  enterCommand(
-    pool: string,
-    command: string[],
-    options: { door: 'library' | 'kernel'; cwd?: string },
-  ): Promise<string[]>;
+  enterCommand(pool: string, command: string[], options: EnterOptions): Promise<string[]>;
 
   /** docs/contract.md §6, as the service answers. */
   stats(pool: string): Promise<Record<string, unknown>>;

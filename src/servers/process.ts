@@ -7,7 +7,13 @@ import type { HealthCheck, ServerSpec } from '../engine/types.js';
 export const STOP_SIGNALS = ['TERM', 'INT', 'QUIT', 'HUP', 'USR1', 'USR2', 'KILL'] as const;
 
 /** In base units (milliseconds). */
-export const PROCESS_DEFAULTS = { door: 'library', restart: 'always', stopSignal: 'TERM', stopGrace: 10_000 } as const;
+export const PROCESS_DEFAULTS = {
+  door: 'library',
+  syscalls: 'symbols',
+  restart: 'always',
+  stopSignal: 'TERM',
+  stopGrace: 10_000,
+} as const;
 export const HEALTH_DEFAULTS = { interval: 10_000, timeout: 5_000, retries: 3, startPeriod: 0 } as const;
 
 type Schema = Record<string, unknown>;
@@ -62,6 +68,12 @@ export function processSchema(ref: (name: string) => Schema): Schema {
         enum: ['library', 'kernel'],
         default: PROCESS_DEFAULTS.door,
       },
+      syscalls: {
+        description:
+          "What the library catches: calls of the C library's functions (symbols), or system calls too, also those that programs and the C library make themselves (dispatch; x86-64, Linux 5.11; slower).",
+        enum: ['symbols', 'dispatch'],
+        default: PROCESS_DEFAULTS.syscalls,
+      },
       restart: { enum: ['always', 'on-failure', 'never'], default: PROCESS_DEFAULTS.restart },
       stopSignal: {
         enum: [...STOP_SIGNALS, ...STOP_SIGNALS.map((signal) => `SIG${signal}`)],
@@ -80,6 +92,7 @@ export interface RawProcess {
   environment?: Record<string, string>;
   directory?: string;
   door?: 'library' | 'kernel';
+  syscalls?: 'symbols' | 'dispatch';
   restart?: 'always' | 'on-failure' | 'never';
   stopSignal?: string;
   stopGrace?: string | number;
@@ -109,6 +122,7 @@ export function normalizeProcess(
     stopGrace: duration(raw.stopGrace, PROCESS_DEFAULTS.stopGrace, ['stopGrace']),
   };
   if (raw.directory !== undefined) server.directory = raw.directory;
+  if (raw.syscalls === 'dispatch') server.syscalls = raw.syscalls;
   if (raw.health) {
     const health: HealthCheck = {
       command: [...raw.health.command],

@@ -117,6 +117,8 @@ function normalizeServer(raw: Raw, path: Path, report: Report, places: Map<objec
     if (milliseconds === undefined) report([...path, 'process', ...key], 'must be a whole number of milliseconds');
     return milliseconds ?? fallback;
   });
+  if (server.syscalls === 'dispatch' && server.door === 'kernel')
+    report([...path, 'process', 'syscalls'], 'needs door: library, which catches the calls');
   places.set(server, path);
   return server;
 }

@@ -5,13 +5,19 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { doctor } from '../../src/engine/doctor.js';
 
-describe('doctor', () => {
+describe('doctor', { timeout: 60_000 }, () => {
   let directory: string;
   beforeAll(() => {
     directory = mkdtempSync(path.join(os.tmpdir(), 'dct-doctor-'));
   });
   afterAll(() => rmSync(directory, { recursive: true, force: true }));
-  const door = async (program: string) => (await doctor(program)).at(-1)?.detail;
+  const last = async (program: string, id: string) =>
+    (await doctor(program)).filter((finding) => finding.id === id).at(-1)?.detail;
+  const door = async (program: string) => {
+    const findings = await doctor(program);
+    return (findings.filter((finding) => finding.id === 'door').at(-1) ?? findings.at(-1))?.detail;
+  };
+  const dispatch = (program: string) => last(program, 'dispatch');
   const script = (name: string, text: string) => {
     const file = path.join(directory, name);
     writeFileSync(file, text);
@@ -33,8 +39,13 @@ describe('doctor', () => {
 
   it('follows a script to its interpreter, through env too', async () => {
     const findings = await doctor(script('a', '#!/usr/bin/env -S sh -e\n'));
-    expect(findings.map((finding) => finding.title)).toEqual([path.join(directory, 'a'), 'sh', 'door']);
-    expect(findings.at(-1)?.detail).toMatch(/^library door/);
+    expect(findings.map((finding) => finding.title)).toEqual([
+      path.join(directory, 'a'),
+      'sh',
+      'door',
+      'system call dispatch',
+    ]);
+    expect(findings.at(-2)?.detail).toMatch(/^library door/);
     expect(await door(script('b', '#!/no/such/interpreter\n'))).toContain('no program');
   });
 
@@ -44,6 +55,7 @@ describe('doctor', () => {
     execFileSync('gcc', ['-static', '-o', path.join(directory, 'static'), source]);
     execFileSync('gcc', ['-o', path.join(directory, 'dynamic'), source]);
     expect(await door(path.join(directory, 'static'))).toContain('linked statically');
+    expect(await dispatch(path.join(directory, 'static'))).toMatch(/^no help/);
     expect(await door(path.join(directory, 'dynamic'))).toMatch(/^library door/);
     chmodSync(path.join(directory, 'dynamic'), 0o4755);
     expect(await door(path.join(directory, 'dynamic'))).toContain('setuid');
@@ -57,6 +69,7 @@ describe('doctor', () => {
     );
     execFileSync('gcc', ['-o', file('own'), file('own.c')]);
     expect(await door(file('own'))).toMatch(/^library door.*system calls of its own \(openat\)/);
+    expect(await dispatch(file('own'))).toMatch(/would carry its own system calls \(openat\)|^no help: this kernel/);
     writeFileSync(file('ring.c'), 'int ring(void) { return 0; }\n');
     writeFileSync(file('user.c'), 'int ring(void); int main(void) { return ring(); }\n');
     for (const [library, words] of [

@@ -95,11 +95,12 @@ describe('a whole spec', () => {
         - {name: more, mount: /more, stack: {cache: {ttl: 0, below: {local: {path: /srv/y}}}}}
       servers:
         - name: s
-          process: {command: [a, ""], environment: {A_1: b}, directory: /tmp, door: kernel, restart: never, stopSignal: SIGINT, stopGrace: 500ms}
+          process: {command: [a, ""], environment: {A_1: b}, directory: /tmp, door: library, syscalls: dispatch, restart: never, stopSignal: SIGINT, stopGrace: 500ms}
+        - {name: k, process: {command: [b], door: kernel}}
 `;
     const spec = parseTenant(text, 't.yaml');
     expect(parseTenant(JSON.stringify(exportTenant(spec)), 'u.yaml')).toEqual(spec);
-    expect(spec.spec.pools[0]?.servers[0]).toMatchObject({ stopSignal: 'INT', stopGrace: 500 });
+    expect(spec.spec.pools[0]?.servers[0]).toMatchObject({ stopSignal: 'INT', stopGrace: 500, syscalls: 'dispatch' });
     expect(spec.spec.pools[0]?.limit).toEqual({ memory: 2 ** 31, io: { rbps: 10_000_000, wiops: 100 } });
   });
 
@@ -280,6 +281,11 @@ describe('meaning', () => {
     expect(inPool('servers: [{name: s, process: {command: [a], directory: x}}]').join()).toContain(
       'must be an absolute path',
     );
+  });
+
+  it('dispatches the system calls of servers with the library alone', () => {
+    const process = 'process: {command: [a], door: kernel, syscalls: dispatch}';
+    expect(inPool(`servers: [{name: s, ${process}}]`).join()).toContain('syscalls: needs door: library');
   });
 });
 

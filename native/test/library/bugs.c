@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -281,6 +282,29 @@ static void nested_dlopen(void) {
 	if (handle) SHOW(dlclose(handle));
 }
 
+/* Without a number for it no file may be made, cut or found. */
+static void out_of_numbers(void) {
+	struct rlimit before, none;
+	make("kept", "kept");
+	int next = dup(0);
+	close(next);
+	getrlimit(RLIMIT_NOFILE, &before);
+	none = before;
+	none.rlim_cur = (rlim_t)next;
+	setrlimit(RLIMIT_NOFILE, &none);
+	SHOW(open("unmade", O_CREAT | O_WRONLY, 0644));
+	SHOW(open("kept", O_CREAT | O_WRONLY | O_TRUNC, 0644));
+	SHOW(open("no/where", O_CREAT | O_WRONLY, 0644));
+	setrlimit(RLIMIT_NOFILE, &before);
+	SHOW(access("unmade", F_OK));
+	show_file("kept");
+	int fd = open("made", O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+	SHOW(fd == next);
+	SHOW(fcntl(fd, F_GETFD));
+	SHOW(open("made", O_CREAT | O_EXCL | O_WRONLY, 0644));
+	close(fd);
+}
+
 int main(int argc, char **argv) {
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
 	if (argc < 2 || chdir(argv[1]) < 0) return 2;
@@ -291,6 +315,7 @@ int main(int argc, char **argv) {
 	arguments();
 	working_directory();
 	nested_dlopen();
+	out_of_numbers();
 	fflush(stdout);
 	low_numbers();
 	copies_of_numbers();

@@ -67,5 +67,11 @@ class Pool:
         count = {door: {name: one['count'] for name, one in doors[door]['operations'].items()} for door in doors}
         return count.get('library', {}), count.get('kernel', {}), stats['clients']['uncarried']
 
+    def dispatches(self):
+        """Whether this machine's kernel can dispatch system calls to user space."""
+        probe = subprocess.run([f'{self.build}/init/diciclo-enter', '--dir', self.directory, '--library', self.library, '--syscalls', 'dispatch', '--', 'true'], stderr=subprocess.PIPE)
+        return b'cannot dispatch' not in probe.stderr
+
     def inside(self, argv, door='library'):
-        return [f'{self.build}/init/diciclo-enter', '--dir', self.directory, '--door', door, '--library', self.library, '--'] + argv
+        return [f'{self.build}/init/diciclo-enter', '--dir', self.directory, '--door', door, '--library', self.library,
+                '--syscalls', os.environ.get('SYSCALLS', 'symbols') if door == 'library' else 'symbols', '--'] + argv

@@ -2,13 +2,14 @@
 """Runs a program on a host directory and, under the library, on a mount of a pool of its own; compares what it printed, and checks the counters.
 
 usage: run.py BUILD KIND PROGRAM...     KIND: program (argument: the directory) or script (a shell script with that argument)
-Environment: CARRIED, the share of the operations that must have gone through the library; LIBRARY, another library; TRUST, pool or process; MODE, of the cache; TIMEOUT, seconds.
+Environment: CARRIED, the share of the operations that must have gone through the library; LIBRARY, another library; TRUST, pool or process; MODE, of the cache; TIMEOUT, seconds;
+SYSCALLS, symbols or dispatch.
 Skipped (77) where a pool cannot be made: it needs root and /dev/fuse.
 """
 import difflib, os, subprocess, sys
 
 sys.dont_write_bytecode = True  # beside the sources
-from pool import Pool
+from pool import SKIP, Pool
 
 build, kind, *command = sys.argv[1:]
 
@@ -21,6 +22,9 @@ def run(where, wrap):
 
 
 with Pool(build) as pool:
+    if os.environ.get('SYSCALLS') == 'dispatch' and not pool.dispatches():
+        print('this kernel has no system call dispatch')
+        sys.exit(SKIP)
     expected, seen = run(pool.host, lambda argv: argv), run(pool.mount, pool.inside)
     status = 0
     if expected != seen:
