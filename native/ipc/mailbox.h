@@ -25,9 +25,11 @@ struct dc_place {
 	_Atomic(struct dc_mailbox *) box; /* NULL: free */
 	_Atomic uint32_t name;            /* {generation:10, client:14} */
 	_Atomic uint32_t turn;            /* slot to begin with: the threads of a client take turns too */
+	uint32_t alarms;                  /* how often its ear was found rung, less what bells explain; relaxed, a hint */
 };
 struct dc_mailboxes {
 	_Atomic uint32_t top; /* places in use are below */
+	uint32_t alarmist;    /* place + 1 of a client whose ear wakes us for nothing, again and again; relaxed. 0: none */
 	struct dc_place place[DC_CLIENTS_MAX];
 };
 
