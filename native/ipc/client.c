@@ -52,7 +52,10 @@ static int hello(const char *socket_path, struct dc_attach_answer *answer, int d
 	return (int)result;
 }
 
+/* Only memory that is as long as it must be: beyond the end of a file a mapping faults. */
 static void *map(int fd, size_t size) {
+	struct stat st;
+	if (raw(SYS_fstat, fd, (long)&st, 0, 0, 0, 0) < 0 || !S_ISREG(st.st_mode) || st.st_size < 0 || (size_t)st.st_size < size) return NULL;
 	long address = raw(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	return address < 0 && address > -4096 ? NULL : (void *)address;
 }

@@ -36,7 +36,6 @@ void dc_mailboxes_remove(struct dc_mailboxes *mailboxes, unsigned place) {
  * An ear that is found rung explains itself by a bell, then or soon. A client that only touches its ear keeps the listener from sleeping: counted, and whoever takes requests finds its place
  * in `alarmist`. Not by the hooked operations: no order depends on these.
  */
-#define ALARMS_MAX 10000u
 #define ALARMS_A_BELL 64u
 
 static void explain_alarms(struct dc_place *place) {
@@ -48,7 +47,7 @@ static void count_alarm(struct dc_mailboxes *mailboxes, unsigned at) {
 	struct dc_place *place = &mailboxes->place[at];
 	uint32_t alarms = __atomic_load_n(&place->alarms, __ATOMIC_RELAXED) + 1;
 	__atomic_store_n(&place->alarms, alarms, __ATOMIC_RELAXED);
-	if (alarms >= ALARMS_MAX) __atomic_store_n(&mailboxes->alarmist, at + 1, __ATOMIC_RELAXED);
+	if (alarms >= DC_ALARMS_MAX) __atomic_store_n(&mailboxes->alarmist, at + 1, __ATOMIC_RELAXED);
 }
 
 /* One request out of a box. Clearing a bit decides who has it. */

@@ -20,6 +20,8 @@ void dc_mailbox_ring(struct dc_mailbox *mailbox, unsigned slot);
 #define DC_LISTEN_MAX (DC_FUTEX_WAIT_MAX - 1)
 #define DC_LISTEN_GROUPS ((DC_CLIENTS_MAX + DC_LISTEN_MAX - 1) / DC_LISTEN_MAX)
 
+#define DC_ALARMS_MAX 200u /* without a bell that explains them */
+
 /* Places are dense, so that a round costs what the clients that there are cost. A box, once given, must stay readable and writable for ever, though another client's may come to stand there. */
 struct dc_place {
 	_Atomic(struct dc_mailbox *) box; /* NULL: free */

@@ -26,7 +26,7 @@ struct dc_posts {
 enum dc_offence {
 	DC_OFFENCE_REQUEST, /* a request that no library makes: an unknown operation, lengths out of range, another's handle, a sequence that is not the answer word's */
 	DC_OFFENCE_RING,    /* a bell without a request */
-	DC_OFFENCE_MEMORY,  /* nonsense where only whole records are published */
+	DC_OFFENCE_MEMORY,  /* nonsense where only whole records are published; an ear that is touched without end */
 	DC_OFFENCE_KINDS
 };
 

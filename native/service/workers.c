@@ -74,14 +74,14 @@ static void part_from_sender(struct dc_worker *worker) {
 	if (CPU_COUNT(&others) && sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof all, &all);
 }
 
-/* A client that keeps waking us for nothing. Found by hint: it may have gone, and another stand there, who is charged with what one alarm costs. */
+/* A client that keeps waking us for nothing. Found by hint: it may have gone, and another stand there, who has no alarms. */
 static void look_for_alarmist(struct dc_worker *worker) {
 	uint32_t place = __atomic_exchange_n(&pool.mailboxes.alarmist, 0, __ATOMIC_RELAXED);
 	if (!place) return;
 	uint32_t name = atomic_load(&pool.mailboxes.place[place - 1].name), alarms = __atomic_exchange_n(&pool.mailboxes.place[place - 1].alarms, 0, __ATOMIC_RELAXED);
 	struct dc_client_record *client = dc_client_get(DC_ITEM_CLIENT(name << 6), DC_ITEM_GENERATION(name << 6));
 	if (!client) return;
-	for (; alarms; alarms--) dc_client_offends(client, DC_OFFENCE_RING, "wakes the service without requests");
+	if (alarms >= DC_ALARMS_MAX) dc_client_offends(client, DC_OFFENCE_MEMORY, "wakes the service without requests");
 	dc_client_put(client);
 }
 
