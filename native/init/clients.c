@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,14 +73,30 @@ static json_t *describe(const struct dc_client_slot *client) {
 }
 
 static void on_death(struct dc_source *source, uint32_t events) {
-	dc_client_leave(dc_container_of(source, struct dc_client_slot, death));
+	struct dc_client_slot *client = dc_container_of(source, struct dc_client_slot, death);
+	if (client->state == DC_CLIENT_BANNED) {
+		free_client(client);
+	} else if (client->cut) {
+		client->cut = false; /* the service lets go of it by itself */
+		release_descriptors(client);
+	} else {
+		dc_client_leave(client);
+	}
+}
+
+/* Its number may be another process's by now, its pidfd is not. */
+static bool still_lives(const struct dc_client_slot *client) {
+	struct pollfd wait = {.fd = client->peer.pidfd, .events = POLLIN};
+	return poll(&wait, 1, 0) == 0;
 }
 
 int dc_client_add(struct dc_pool *pool, const struct dc_peer *peer, struct dc_attaching *attaching, struct dc_client_slot **added) {
 	/* One process, one client: an earlier one of the same process (before exec, or under other ids) is memory that nobody has any more. */
 	for (uint32_t index = 0; index < DC_POOL_CLIENTS_MAX; index++) {
 		struct dc_client_slot *other = pool->clients[index];
-		if (other && other->state != DC_CLIENT_LEAVING && other->peer.pid == peer->pid) dc_client_leave(other);
+		if (!other || other->peer.pid != peer->pid) continue;
+		if (other->cut && still_lives(other)) return -EPERM;
+		if (other->state == DC_CLIENT_ADDING || other->state == DC_CLIENT_LIVE) dc_client_leave(other);
 	}
 	struct dc_client_slot *client = take_index(pool);
 	if (!client) return -EUSERS;
@@ -134,17 +151,36 @@ void dc_clients_added(struct dc_pool *pool, uint32_t index, uint32_t generation,
 	if (error) dc_client_leave(client);
 }
 
+/* No service knows it any more. A process that was cut off is remembered until it ends. */
+static void let_go(struct dc_client_slot *client) {
+	if (client->cut) client->state = DC_CLIENT_BANNED;
+	else free_client(client);
+}
+
 void dc_clients_gone(struct dc_pool *pool, uint32_t index, uint32_t generation) {
 	struct dc_client_slot *client = find(pool, index, generation);
-	if (client && client->state == DC_CLIENT_LEAVING) free_client(client);
+	if (client && client->state == DC_CLIENT_LEAVING) let_go(client);
+}
+
+void dc_clients_cut(struct dc_pool *pool, uint32_t index, uint32_t generation, const char *reason) {
+	struct dc_client_slot *client = find(pool, index, generation);
+	if (!client || client->state == DC_CLIENT_LEAVING || client->state == DC_CLIENT_BANNED) return;
+	dc_log("pid %d (%s, uid %u) is cut off from the service and may not attach again: %s", (int)client->host_pid, client->peer.command, (unsigned)client->peer.uid, reason);
+	struct dc_attaching *attaching = client->attaching;
+	client->attaching = NULL;
+	if (attaching) dc_attach_answer(attaching, EPERM);
+	client->state = DC_CLIENT_LEAVING;
+	client->cut = true;
+	close(client->arena_fd);
+	client->arena_fd = -1;
 }
 
 void dc_clients_tell(struct dc_pool *pool) {
 	for (uint32_t index = 0; index < DC_POOL_CLIENTS_MAX; index++) {
 		struct dc_client_slot *client = pool->clients[index];
 		if (!client) continue;
-		if (client->state == DC_CLIENT_LEAVING) free_client(client); /* its service is gone, and this one never knew it */
-		else dc_service_send(pool, describe(client), &client->arena_fd, 1);
+		if (client->state == DC_CLIENT_LEAVING) let_go(client); /* its service is gone, and this one never knew it */
+		else if (client->state != DC_CLIENT_BANNED) dc_service_send(pool, describe(client), &client->arena_fd, 1);
 	}
 }
 
@@ -152,7 +188,7 @@ json_t *dc_clients_json(struct dc_pool *pool) {
 	json_t *list = json_array();
 	for (uint32_t index = 0; index < DC_POOL_CLIENTS_MAX; index++) {
 		struct dc_client_slot *client = pool->clients[index];
-		if (!client || client->state == DC_CLIENT_LEAVING) continue;
+		if (!client || client->state == DC_CLIENT_LEAVING || client->state == DC_CLIENT_BANNED) continue;
 		json_array_append_new(list, json_pack("{s:i, s:i, s:s}", "id", (int)index, "pid", (int)client->host_pid, "command", client->peer.command));
 	}
 	return list;

@@ -10,7 +10,8 @@
 #define DC_CLIENT_GROUPS_MAX 256u
 #define DC_CLIENT_COMMAND 16u
 
-enum dc_client_state { DC_CLIENT_ADDING, DC_CLIENT_LIVE, DC_CLIENT_LEAVING };
+/* LEAVING: the service is to let go of it. BANNED: it has, since the client misbehaved; its process lives and may not attach again. */
+enum dc_client_state { DC_CLIENT_ADDING, DC_CLIENT_LIVE, DC_CLIENT_LEAVING, DC_CLIENT_BANNED };
 
 struct dc_peer {
 	pid_t pid; /* as the pool sees it */
@@ -29,6 +30,7 @@ struct dc_client_slot {
 	struct dc_peer peer;
 	pid_t host_pid;
 	int arena_fd;
+	bool cut; /* by the service; LEAVING until that has let go, then BANNED unless its process is gone by then */
 	struct dc_source death; /* the pidfd */
 	struct dc_attaching *attaching; /* waits for `client-added`; NULL when answered */
 };
@@ -43,7 +45,7 @@ struct dc_attaching {
 	int refusal; /* errno: not admitted; told when it has asked */
 };
 
-/* Takes the peer's pidfd when it succeeds. 0 or -errno (-EUSERS: too many). */
+/* Takes the peer's pidfd when it succeeds. 0 or -errno (-EUSERS: too many, -EPERM: banned). */
 int dc_client_add(struct dc_pool *pool, const struct dc_peer *peer, struct dc_attaching *attaching, struct dc_client_slot **added);
 /* Its process is gone, attaches anew, or never got its answer. */
 void dc_client_leave(struct dc_client_slot *client);

@@ -41,6 +41,7 @@
  * keeper        {pid}                         as the pool sees it. It lives until pool-init ends it.
  * client-added  {client, generation, error?}  error: errno, absent or 0 when served
  * client-gone   {client, generation}          the index may be used again, with another generation
+ * client-cut    {client, generation, reason}  it did what no library does and is served no more; client-gone follows by itself. Its process may not attach again.
  * mounted       {id, ok, error?, code?}       error: one sentence; code: errno name ("EINVAL")
  * drained       {}                            nothing is under way any more
  * unmounted     {id, ok, error?}              ok false: something could not be made durable; it is unmounted all the same
@@ -75,6 +76,7 @@
 #define DC_LINK_DRAINED "drained"
 #define DC_LINK_CLIENT_ADDED "client-added"
 #define DC_LINK_CLIENT_GONE "client-gone"
+#define DC_LINK_CLIENT_CUT "client-cut"
 #define DC_LINK_MOUNTED "mounted"
 #define DC_LINK_UNMOUNTED "unmounted"
 #define DC_LINK_LOG "log"

@@ -150,6 +150,7 @@ void dc_attach_stop(struct dc_pool *pool);
 void dc_clients_tell(struct dc_pool *pool); /* all of them, to a new service */
 void dc_clients_added(struct dc_pool *pool, uint32_t index, uint32_t generation, int error);
 void dc_clients_gone(struct dc_pool *pool, uint32_t index, uint32_t generation);
+void dc_clients_cut(struct dc_pool *pool, uint32_t index, uint32_t generation, const char *reason);
 json_t *dc_clients_json(struct dc_pool *pool);
 
 /* ---- request of control.sock (control.c): answered exactly once, then gone. */

@@ -64,6 +64,7 @@ static void on_message(struct dc_line *line, json_t *message) {
 	json_int_t error = number_of(message, "error");
 	if (strcmp(type, DC_LINK_CLIENT_ADDED) == 0) dc_clients_added(pool, client, generation, error < 0 || error > 4095 ? 0 : (int)error);
 	else if (strcmp(type, DC_LINK_CLIENT_GONE) == 0) dc_clients_gone(pool, client, generation);
+	else if (strcmp(type, DC_LINK_CLIENT_CUT) == 0) dc_clients_cut(pool, client, generation, text_of(message, "reason"));
 	else if (strcmp(type, DC_LINK_KEEPER) == 0) dc_keepers_add(pool, (pid_t)number_of(message, "pid"));
 	else if (strcmp(type, DC_LINK_DRAINED) == 0) pool->drained = service_drains(pool);
 	else if (strcmp(type, DC_LINK_READY) == 0) on_service_ready(pool, message);

@@ -52,7 +52,10 @@ static int hello(const char *socket_path, struct dc_attach_answer *answer, int d
 	return (int)result;
 }
 
+/* Only memory that is as long as it must be: beyond the end of a file a mapping faults. */
 static void *map(int fd, size_t size) {
+	struct stat st;
+	if (raw(SYS_fstat, fd, (long)&st, 0, 0, 0, 0) < 0 || !S_ISREG(st.st_mode) || st.st_size < 0 || (size_t)st.st_size < size) return NULL;
 	long address = raw(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	return address < 0 && address > -4096 ? NULL : (void *)address;
 }
@@ -158,10 +161,14 @@ bool dc_client_abandoned(struct dc_client *client, unsigned index) {
 	return false;
 }
 
+#define SPIN_MAX_NS 200000u /* the queue may say anything */
+#define RESEND_NS 100000000u
+
 /* Spin while that pays: a peer on this very CPU cannot answer while we spin. */
 static uint32_t spin_for_answer(struct dc_client *client, struct dc_slot *slot, uint32_t pending, uint32_t cpu) {
 	uint32_t answer = atomic_load_explicit(&slot->answer, memory_order_acquire);
-	uint64_t budget = (uint64_t)*client->spin_ns * dc_ticks_per_us() / 1000u;
+	uint32_t spin_ns = *client->spin_ns;
+	uint64_t budget = (uint64_t)(spin_ns < SPIN_MAX_NS ? spin_ns : SPIN_MAX_NS) * dc_ticks_per_us() / 1000u;
 	uint64_t start = dc_ticks();
 	for (unsigned round = 0; answer == pending; round++) {
 		dc_pause();
@@ -174,29 +181,48 @@ static uint32_t spin_for_answer(struct dc_client *client, struct dc_slot *slot, 
 	return answer;
 }
 
-static void await(struct dc_client *client, struct dc_slot *slot, uint32_t sequence, uint32_t cpu) {
+static bool is_closed(struct dc_client *client) {
+	return __builtin_expect(atomic_load_explicit(&client->arena->closed, memory_order_relaxed) != 0, 0);
+}
+
+/* Nobody has taken the request for so long that its item, or the wake-up, may have been destroyed by somebody who writes into the queue. A second item does no harm. */
+static void send_again(struct dc_client *client, unsigned index) {
+	if (!client->queue || *(volatile uint32_t *)&dc_client_slot(client, index)->taken) return;
+	notify(client, index, 1000000u);
+	dc_queue_rouse(client->queue);
+}
+
+/* False: nobody answers any more. */
+static bool await(struct dc_client *client, unsigned index, uint32_t sequence, uint32_t cpu) {
+	struct dc_slot *slot = dc_client_slot(client, index);
 	const uint32_t pending = DC_ANSWER(sequence, DC_ANSWER_PENDING), waiting = DC_ANSWER(sequence, DC_ANSWER_WAITING);
 	uint32_t answer = pending;
 	if (atomic_load_explicit(client->worker_cpu, memory_order_relaxed) != cpu) {
 		answer = spin_for_answer(client, slot, pending, cpu);
-		if (answer != pending) return;
+		if (answer != pending) return true;
 	}
 	atomic_fetch_add_explicit(&client->sleeps, 1, memory_order_relaxed);
-	if (!atomic_compare_exchange_strong_explicit(&slot->answer, &answer, waiting, memory_order_acq_rel, memory_order_acquire)) return;
-	while (atomic_load_explicit(&slot->answer, memory_order_acquire) == waiting) dc_futex_wait(&slot->answer, waiting, 1000000000u);
+	if (!atomic_compare_exchange_strong_explicit(&slot->answer, &answer, waiting, memory_order_acq_rel, memory_order_acquire)) return true;
+	for (uint64_t patience_ns = RESEND_NS; atomic_load_explicit(&slot->answer, memory_order_acquire) == waiting;) {
+		if (dc_futex_wait(&slot->answer, waiting, patience_ns) != -ETIMEDOUT) continue;
+		if (is_closed(client)) return false;
+		send_again(client, index);
+		if (patience_ns < 8 * RESEND_NS) patience_ns *= 2;
+	}
+	return true;
 }
 
 int64_t dc_client_call(struct dc_client *client, unsigned index) {
 	struct dc_slot *slot = dc_client_slot(client, index);
+	if (is_closed(client)) return -EIO;
 	uint32_t sequence = ++client->use[index].sequence & 0x3fffffffu;
 	uint32_t cpu = (uint32_t)sched_getcpu();
 	slot->sequence = sequence;
 	slot->cpu = (uint16_t)cpu;
 	slot->taken = 0;
 	atomic_store_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_PENDING), memory_order_release);
-	while (notify(client, index, 1000000000u) == -EAGAIN) continue; /* full for a second: the service is being restarted */
-	await(client, slot, sequence, cpu);
-	return slot->result;
+	while (notify(client, index, 1000000000u) == -EAGAIN && !is_closed(client)) continue; /* full for a second: the service is being restarted */
+	return await(client, index, sequence, cpu) ? slot->result : -EIO;
 }
 
 /* ---- posted writes ------------------------------------------------------------------------------------------------------------------------------- */

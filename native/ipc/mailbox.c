@@ -16,6 +16,7 @@ int dc_mailboxes_reserve(struct dc_mailboxes *mailboxes, uint32_t client, uint32
 	if (at == DC_CLIENTS_MAX) return -ENOSPC;
 	/* Before the client's memory can be seen there: see take_one. */
 	atomic_store_explicit(&mailboxes->place[at].name, DC_ITEM(generation, client, 0) >> 6, memory_order_seq_cst);
+	__atomic_store_n(&mailboxes->place[at].alarms, 0, __ATOMIC_RELAXED);
 	return (int)at;
 }
 
@@ -31,6 +32,24 @@ void dc_mailboxes_remove(struct dc_mailboxes *mailboxes, unsigned place) {
 	atomic_store_explicit(&mailboxes->top, top, memory_order_seq_cst);
 }
 
+/*
+ * An ear that is found rung explains itself by a bell, then or soon. A client that only touches its ear keeps the listener from sleeping: counted, and whoever takes requests finds its place
+ * in `alarmist`. Not by the hooked operations: no order depends on these.
+ */
+#define ALARMS_A_BELL 64u
+
+static void explain_alarms(struct dc_place *place) {
+	uint32_t alarms = __atomic_load_n(&place->alarms, __ATOMIC_RELAXED);
+	if (alarms) __atomic_store_n(&place->alarms, alarms > ALARMS_A_BELL ? alarms - ALARMS_A_BELL : 0, __ATOMIC_RELAXED);
+}
+
+static void count_alarm(struct dc_mailboxes *mailboxes, unsigned at) {
+	struct dc_place *place = &mailboxes->place[at];
+	uint32_t alarms = __atomic_load_n(&place->alarms, __ATOMIC_RELAXED) + 1;
+	__atomic_store_n(&place->alarms, alarms, __ATOMIC_RELAXED);
+	if (alarms >= DC_ALARMS_MAX) __atomic_store_n(&mailboxes->alarmist, at + 1, __ATOMIC_RELAXED);
+}
+
 /* One request out of a box. Clearing a bit decides who has it. */
 static bool take_one(struct dc_place *place, struct dc_mailbox *box, uint64_t bells, uint32_t *item) {
 	unsigned turn = atomic_load_explicit(&place->turn, memory_order_relaxed) & 63;
@@ -39,6 +58,7 @@ static bool take_one(struct dc_place *place, struct dc_mailbox *box, uint64_t be
 	uint64_t bit = UINT64_C(1) << slot;
 	if (!(atomic_fetch_and_explicit(&box->bells, ~bit, memory_order_acq_rel) & bit)) return false;
 	atomic_store_explicit(&place->turn, slot + 1, memory_order_relaxed);
+	explain_alarms(place);
 	/* Read after the bell is ours: should another client stand here by now, it was that one's bell. */
 	*item = atomic_load_explicit(&place->name, memory_order_acquire) << 6 | slot;
 	return true;
@@ -89,7 +109,10 @@ unsigned dc_mailboxes_arm(struct dc_mailboxes *mailboxes, unsigned group, struct
 		struct dc_mailbox *box = atomic_load_explicit(&mailboxes->place[at].box, memory_order_seq_cst);
 		if (!box) continue;
 		/* Most are armed still since the last sleep: only who rang has to be armed again. */
-		if (atomic_load_explicit(&box->ear, memory_order_seq_cst) != DC_EAR_ARMED) atomic_exchange_explicit(&box->ear, DC_EAR_ARMED, memory_order_seq_cst);
+		if (atomic_load_explicit(&box->ear, memory_order_seq_cst) != DC_EAR_ARMED) {
+			atomic_exchange_explicit(&box->ear, DC_EAR_ARMED, memory_order_seq_cst);
+			count_alarm(mailboxes, at);
+		}
 		list[count++] = (struct dc_futex_expectation){&box->ear, DC_EAR_ARMED};
 	}
 	return count;

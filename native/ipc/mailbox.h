@@ -20,14 +20,18 @@ void dc_mailbox_ring(struct dc_mailbox *mailbox, unsigned slot);
 #define DC_LISTEN_MAX (DC_FUTEX_WAIT_MAX - 1)
 #define DC_LISTEN_GROUPS ((DC_CLIENTS_MAX + DC_LISTEN_MAX - 1) / DC_LISTEN_MAX)
 
+#define DC_ALARMS_MAX 200u /* without a bell that explains them */
+
 /* Places are dense, so that a round costs what the clients that there are cost. A box, once given, must stay readable and writable for ever, though another client's may come to stand there. */
 struct dc_place {
 	_Atomic(struct dc_mailbox *) box; /* NULL: free */
 	_Atomic uint32_t name;            /* {generation:10, client:14} */
 	_Atomic uint32_t turn;            /* slot to begin with: the threads of a client take turns too */
+	uint32_t alarms;                  /* how often its ear was found rung, less what bells explain; relaxed, a hint */
 };
 struct dc_mailboxes {
 	_Atomic uint32_t top; /* places in use are below */
+	uint32_t alarmist;    /* place + 1 of a client whose ear wakes us for nothing, again and again; relaxed. 0: none */
 	struct dc_place place[DC_CLIENTS_MAX];
 };
 

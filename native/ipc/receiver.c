@@ -21,8 +21,31 @@ void dc_receiver_init(struct dc_receiver *receiver, struct dc_queue *queue, stru
 	if (queue) dc_queue_init(queue, running_target, spin_ns);
 }
 
+/*
+ * The counts are ours; senders by the queue look at a copy on its board, which any of them may overwrite. Whoever changes the counts writes the copy, and again until it is what the counts are:
+ * so the last to write it is right. It may be wrong for a moment, before another changer comes to its second look, but whoever changes the counts looks for requests afterwards.
+ */
+static void show(struct dc_receiver *receiver) {
+	if (receiver->transport == DC_BY_MAILBOXES) return;
+	uint32_t workers = atomic_load_explicit(&receiver->own_board.workers, memory_order_seq_cst), shown;
+	do {
+		shown = workers;
+		atomic_exchange_explicit(&receiver->board->workers, shown, memory_order_seq_cst);
+		workers = atomic_load_explicit(&receiver->own_board.workers, memory_order_seq_cst);
+	} while (workers != shown);
+}
+
 static void move(struct dc_receiver *receiver, uint32_t from, uint32_t to) {
-	atomic_fetch_add_explicit(&receiver->board->workers, to - from, memory_order_seq_cst);
+	atomic_fetch_add_explicit(&receiver->own_board.workers, to - from, memory_order_seq_cst);
+	show(receiver);
+}
+
+static uint32_t counts(struct dc_receiver *receiver) {
+	return atomic_load_explicit(&receiver->own_board.workers, memory_order_seq_cst);
+}
+
+static void wake_another(struct dc_receiver *receiver) {
+	dc_board_wake(receiver->board, counts(receiver), receiver->running_target);
 }
 
 static void set_state(struct dc_seat *seat, enum dc_worker_state state) {
@@ -49,7 +72,7 @@ uint64_t dc_receiver_depth(struct dc_receiver *receiver) {
 
 /* Requests wait and nobody is about to look: pass the baton. */
 static void pass_on(struct dc_receiver *receiver) {
-	if (!dc_receiver_empty(receiver)) dc_board_wake(receiver->board, receiver->running_target);
+	if (!dc_receiver_empty(receiver)) wake_another(receiver);
 }
 
 /* Whether somebody will notice a client that rings from now on without being told by one of us. */
@@ -62,8 +85,8 @@ void dc_receiver_block(struct dc_receiver *receiver, struct dc_seat *seat) {
 	set_state(seat, DC_WORKER_BLOCKED);
 	move(receiver, RUNNING, 0);
 	/* Clients of the queue wake a sleeper by themselves when they find that too few run; of the mailboxes only the listener, so there must be one. */
-	if (receiver->transport == DC_BY_MAILBOXES && !attended(atomic_load_explicit(&receiver->board->workers, memory_order_seq_cst)))
-		dc_board_wake(receiver->board, receiver->running_target);
+	if (receiver->transport == DC_BY_MAILBOXES && !attended(counts(receiver)))
+		wake_another(receiver);
 	else
 		pass_on(receiver);
 }
@@ -103,7 +126,7 @@ static void sleep_now(struct dc_receiver *receiver, struct dc_seat *seat, bool f
 	/* Announced; look once more: a sender looks for sleepers after it has put its request in. */
 	if (!dc_receiver_empty(receiver) || atomic_load(&receiver->stopping)) return;
 	/* The listener may have gone since we saw that there is one; whom it told to follow it was nobody yet. */
-	if (receiver->transport == DC_BY_MAILBOXES && !first && !attended(atomic_load_explicit(&board->workers, memory_order_seq_cst))) return;
+	if (receiver->transport == DC_BY_MAILBOXES && !first && !attended(counts(receiver))) return;
 	set_state(seat, DC_WORKER_SLEEP);
 	bump(&seat->sleeps);
 	uint64_t before = dc_ticks();
@@ -120,17 +143,17 @@ static void sleep_now(struct dc_receiver *receiver, struct dc_seat *seat, bool f
 }
 
 static void sleep_for_requests(struct dc_receiver *receiver, struct dc_seat *seat, uint32_t from) {
-	struct dc_board *board = receiver->board;
 	move(receiver, from, SLEEPING);
-	bool first = !(atomic_fetch_or_explicit(&board->workers, DC_WORKERS_FIRST_SLEEPS, memory_order_seq_cst) & DC_WORKERS_FIRST_SLEEPS);
+	bool first = !(atomic_fetch_or_explicit(&receiver->own_board.workers, DC_WORKERS_FIRST_SLEEPS, memory_order_seq_cst) & DC_WORKERS_FIRST_SLEEPS);
+	if (first) show(receiver);
 	sleep_now(receiver, seat, first);
-	if (first) atomic_fetch_and_explicit(&board->workers, ~DC_WORKERS_FIRST_SLEEPS, memory_order_seq_cst);
+	if (first) atomic_fetch_and_explicit(&receiver->own_board.workers, ~DC_WORKERS_FIRST_SLEEPS, memory_order_seq_cst);
 	move(receiver, SLEEPING, RUNNING);
 }
 
 /* Nothing to do: spin if that may pay, else sleep. Enters and leaves as a running worker. */
 static void idle(struct dc_receiver *receiver, struct dc_seat *seat) {
-	uint32_t workers = atomic_load_explicit(&receiver->board->workers, memory_order_relaxed);
+	uint32_t workers = atomic_load_explicit(&receiver->own_board.workers, memory_order_relaxed);
 	uint64_t minimum = (uint64_t)SPIN_MIN_US * dc_ticks_per_us();
 	uint32_t from = RUNNING;
 	bump(&seat->waits);
@@ -169,7 +192,7 @@ enum dc_take dc_receiver_next(struct dc_receiver *receiver, struct dc_seat *seat
 		if (taken == DC_TAKE_ITEM) publish_cpu(receiver, seat);
 	} else {
 		seat->cpu = (uint32_t)sched_getcpu();
-		bool listened = atomic_load_explicit(&receiver->board->workers, memory_order_seq_cst) & DC_WORKERS_FIRST_SLEEPS;
+		bool listened = counts(receiver) & DC_WORKERS_FIRST_SLEEPS;
 		taken = dc_mailboxes_take(receiver->mailboxes, &seat->cursor, listened, seat->cpu, item);
 	}
 	if (taken == DC_TAKE_ITEM) {

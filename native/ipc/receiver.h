@@ -26,7 +26,7 @@ struct dc_receiver {
 	struct dc_board *board;           /* the queue's, or `own_board` */
 	struct dc_queue_reader reader;
 	struct dc_mailboxes *mailboxes;
-	struct dc_board own_board;        /* by mailboxes clients cannot see how many workers sleep, nor say anything about it */
+	struct dc_board own_board;        /* `workers` is the truth; by mailboxes clients see nothing of it, by the queue a copy */
 	_Atomic bool stopping;
 };
 

@@ -1,4 +1,5 @@
 #include "clients.h"
+#include "offences.h"
 #include "posts.h"
 
 #include <errno.h>
@@ -85,6 +86,7 @@ int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const struct 
 	client->handles = NULL;
 	for (unsigned i = 0; i < DC_SLOTS_MAX; i++) atomic_store(&client->done[i], 0);
 	dc_posts_begin(client);
+	dc_offences_begin(client);
 	read_command(client);
 	atomic_store(&client->torn_down, false);
 	atomic_fetch_and_explicit(&client->users, ~GONE, memory_order_acq_rel);
@@ -113,9 +115,15 @@ static uint64_t leased_of(_Atomic uint64_t *count) {
 	return atomic_load_explicit(count, memory_order_relaxed) & 0xffffffffffffu;
 }
 
+/* Threads of a process that was cut off, or attached anew, may wait still. */
+static void answer_waiting(struct dc_client_record *client) {
+	for (unsigned slot = 0; slot < DC_REQUEST_SLOTS; slot++) dc_client_answer_slot(client, slot, -EIO);
+}
+
 /* The last user has left a client that is gone. */
 static void tear_down(struct dc_client_record *client) {
 	dc_posts_end(client); /* what it was acknowledged is made */
+	answer_waiting(client);
 	while (client->handles) {
 		int error;
 		struct dc_handle *handle = dc_handle_get(client, dc_handle_number(client->handles), &error);
@@ -173,7 +181,7 @@ void dc_request_copy(struct dc_request *request, struct dc_client_record *client
 	struct dc_slot *slot = &client->arena->slot[index], copy;
 	memcpy(&copy, slot, sizeof copy);
 	__asm__ volatile("" ::: "memory");
-	*request = (struct dc_request){.operation = copy.operation, .cpu = copy.cpu, .instance_id = copy.instance, .flags = copy.flags, .handle = copy.handle, .offset = copy.offset,
+	*request = (struct dc_request){.operation = copy.operation, .sequence = copy.sequence, .cpu = copy.cpu, .instance_id = copy.instance, .flags = copy.flags, .handle = copy.handle, .offset = copy.offset,
 		.length = copy.length, .handle2 = copy.handle2, .path_length = copy.path_length, .path2_length = copy.path2_length, .mode = copy.mode, .mask = copy.mask,
 		.index = (uint8_t)index, .client = client, .context = context, .buffer = dc_arena_buffer(client->arena, index), .slot = slot};
 	memcpy(request->argument, copy.argument, sizeof request->argument);
@@ -184,12 +192,17 @@ bool dc_client_serve_slot(struct dc_worker *worker, struct dc_client_record *cli
 	uint32_t sequence;
 	if (!claim(client, index, &sequence)) return false; /* a duplicate: somebody has it */
 	struct dc_slot *slot = &client->arena->slot[index];
+	if (atomic_load_explicit(&client->cut, memory_order_relaxed)) {
+		dc_answer(slot, sequence, -EIO);
+		return true;
+	}
 	slot->stage = DC_STAGE_NONE;
 	__asm__ volatile("" ::: "memory"); /* a successor that sees `taken` must not see an older stage */
 	slot->taken = (uint32_t)epoch;
 	struct dc_context context = {.cred = &client->cred, .pid = client->pid, .worker = worker};
 	struct dc_request request;
 	dc_request_copy(&request, client, index, &context);
+	if ((request.sequence & 0x3fffffffu) != sequence) dc_client_offends(client, DC_OFFENCE_REQUEST, "requests under another number than their answers");
 	request.sequence = sequence;
 	if (worker) worker->seat.sender_cpu = request.cpu;
 	dc_answer(slot, sequence, dc_request_execute(&request));
@@ -211,11 +224,20 @@ int64_t dc_request_execute(struct dc_request *request) {
 	return result;
 }
 
+/* In the queue anybody may have put it. */
+static void rang_for_nothing(struct dc_worker *worker, struct dc_client_record *client) {
+	atomic_fetch_add_explicit(&worker->seat.spurious, 1, memory_order_relaxed);
+	if (dc_workers_by_mailbox()) dc_client_offends(client, DC_OFFENCE_RING, "rings without requests");
+}
+
 void dc_clients_serve(struct dc_worker *worker, uint32_t item) {
 	struct dc_client_record *client = dc_client_get(DC_ITEM_CLIENT(item), DC_ITEM_GENERATION(item));
 	if (!client) return;
-	if (DC_ITEM_SLOT(item) == DC_SLOT_POSTS) dc_posts_drain(client, worker);
-	else if (!dc_client_serve_slot(worker, client, DC_ITEM_SLOT(item))) atomic_fetch_add_explicit(&worker->seat.spurious, 1, memory_order_relaxed);
+	if (DC_ITEM_SLOT(item) == DC_SLOT_POSTS) {
+		if (!dc_posts_rung(client, worker)) rang_for_nothing(worker, client);
+	} else if (!dc_client_serve_slot(worker, client, DC_ITEM_SLOT(item))) {
+		rang_for_nothing(worker, client);
+	}
 	dc_client_put(client);
 }
 
@@ -250,8 +272,8 @@ json_t *dc_clients_json(void) {
 	dc_posts_counts(&posts);
 	json_t *posted = json_pack("{s:I,s:I,s:I,s:I,s:I}", "writes", (json_int_t)posts.writes, "bytes", (json_int_t)posts.bytes, "runs", (json_int_t)posts.runs, "errors",
 		(json_int_t)posts.errors, "takenBack", (json_int_t)posts.taken_back);
-	return json_pack("{s:I,s:I,s:I,s:I,s:o,s:o,s:o}", "attached", (json_int_t)atomic_load(&attached), "attachedTotal", (json_int_t)atomic_load(&attached_total), "leasedAnswers",
-		(json_int_t)answers, "leasedReads", (json_int_t)leased, "posted", posted, "uncarried", uncarried, "list", list);
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:o}", "attached", (json_int_t)atomic_load(&attached), "attachedTotal", (json_int_t)atomic_load(&attached_total), "cutOff",
+		(json_int_t)dc_offences_cut(), "leasedAnswers", (json_int_t)answers, "leasedReads", (json_int_t)leased, "posted", posted, "uncarried", uncarried, "list", list);
 }
 
 void dc_clients_drop_instance(struct dc_instance *instance) {

@@ -22,6 +22,14 @@ struct dc_posts {
 	struct dc_handle *granted;
 };
 
+/* What a client is held to account for (offences.h). */
+enum dc_offence {
+	DC_OFFENCE_REQUEST, /* a request that no library makes: an unknown operation, lengths out of range, another's handle, a sequence that is not the answer word's */
+	DC_OFFENCE_RING,    /* a bell without a request */
+	DC_OFFENCE_MEMORY,  /* nonsense where only whole records are published; an ear that is touched without end */
+	DC_OFFENCE_KINDS
+};
+
 struct dc_client_record {
 	/* Calls in progress, and the GONE bit: whoever takes it to zero with the bit set tears the client down. */
 	_Atomic uint64_t users;
@@ -36,6 +44,10 @@ struct dc_client_record {
 	pthread_mutex_t lock;                /* of `handles` */
 	struct dc_handle *handles;
 	struct dc_posts posts;
+	_Atomic bool cut;                          /* its requests end with EIO */
+	_Atomic uint64_t owed[DC_OFFENCE_KINDS];   /* until when its offences are paid for; CLOCK_MONOTONIC, ns */
+	uint64_t posts_rung;                       /* tail of the post ring when it last rang for it; any worker, a hint */
+	unsigned complaints;                       /* posts.lock; lines in the log about its posted writes */
 	char command[64];
 };
 

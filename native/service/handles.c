@@ -11,6 +11,7 @@
 #include "clients.h"
 #include "handle_ledger.h"
 #include "host.h"
+#include "offences.h"
 
 #define CHUNK 1024u
 #define CHUNKS 16384u
@@ -155,9 +156,11 @@ static struct dc_handle *get(uint64_t number, int *error) {
 
 struct dc_handle *dc_handle_get(struct dc_client_record *client, uint64_t number, int *error) {
 	struct dc_handle *handle = get(number, error);
+	if (number >> 56) dc_client_offends(client, DC_OFFENCE_REQUEST, "handles that do not exist");
 	if (!handle) return NULL;
 	if (handle->client == client) return handle;
-	dc_handle_put(handle); /* another process's number */
+	dc_handle_put(handle);
+	dc_client_offends(client, DC_OFFENCE_REQUEST, "another process's handles");
 	*error = -EBADF;
 	return NULL;
 }

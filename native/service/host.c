@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,7 +54,8 @@ static void *cache_region(const struct dc_host *host, size_t bytes, uint32_t *re
 	while (slot < REGIONS_MAX && regions[slot].address) slot++;
 	void *address = NULL;
 	int fd = slot < REGIONS_MAX ? memfd_create("diciclo-cache", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
-	if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
+	/* Its mode keeps a client from opening what it was given once more, for writing; not root, which may look into the service as well. A seal would keep us from giving the memory back. */
+	if (fd >= 0 && fchmod(fd, 0400) == 0 && ftruncate(fd, (off_t)bytes) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
 		address = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (address == MAP_FAILED) address = NULL;
 	}

@@ -20,6 +20,7 @@
 #include "handle_ledger.h"
 #include "host.h"
 #include "keeper.h"
+#include "offences.h"
 #include "posts.h"
 #include "stamps.h"
 
@@ -52,6 +53,10 @@ static void send_json(json_t *json) {
 
 static void client_gone(uint32_t index, uint32_t generation) {
 	send_json(json_pack("{s:s,s:i,s:i}", "type", DC_LINK_CLIENT_GONE, "client", (int)index, "generation", (int)generation));
+}
+
+static void client_cut(struct dc_client_record *client, const char *reason) {
+	send_json(json_pack("{s:s,s:i,s:i,s:s}", "type", DC_LINK_CLIENT_CUT, "client", (int)client->index, "generation", (int)client->generation, "reason", reason));
 }
 
 /* Takes descriptor `n` out of the message: it is ours from now on. */
@@ -292,6 +297,7 @@ int dc_link_run(int fd, struct dc_modules *modules, const struct dc_link_options
 	service_link.modules = modules;
 	service_link.options = *options;
 	dc_clients_on_gone(client_gone);
+	dc_offences_on_cut(client_cut);
 	bool started = false;
 	struct message message;
 	while (receive(&message)) {

@@ -2,6 +2,7 @@
  * operations.c - the back driver: executes a library's requests on an instance. What a client sent was copied once (clients.c); every field is checked here before use.
  */
 #include "operations.h"
+#include "offences.h"
 #include "posts.h"
 
 #include <errno.h>
@@ -65,11 +66,16 @@ static void give_lease(struct dc_request *request, int64_t result) {
 	request->slot->value[2] = given;
 }
 
+/* Refused here, and held against the sender: no library sends it. */
+static int64_t refuse(struct dc_request *request, int error, const char *reason) {
+	dc_client_offends(request->client, DC_OFFENCE_REQUEST, reason);
+	return error;
+}
+
 int64_t dc_operation_execute(struct dc_request *request) {
-	if (request->operation >= DC_OP_COUNT || !operations[request->operation].execute) return -ENOSYS;
-	if (request->path_length >= DC_PATH_MAX) return -ENAMETOOLONG;
-	if (request->path2_length > 65536) return -E2BIG;
-	if (request->length > DC_BUFFER_SIZE && request->operation != DC_OP_FALLOCATE && request->operation != DC_OP_COPY) return -EINVAL;
+	if (request->operation >= DC_OP_COUNT || !operations[request->operation].execute) return refuse(request, -ENOSYS, "unknown operations");
+	if (request->path_length >= DC_PATH_MAX || request->path2_length >= DC_PATH_MAX) return refuse(request, -ENAMETOOLONG, "paths longer than there are");
+	if (request->length > DC_BUFFER_SIZE && request->operation != DC_OP_FALLOCATE && request->operation != DC_OP_COPY) return refuse(request, -EINVAL, "data longer than its buffers");
 	const struct operation *operation = &operations[request->operation];
 	uint64_t start = dc_ticks();
 	if (operation->ordered) dc_posts_drain(request->client, request->context->worker);

@@ -13,6 +13,7 @@
 #include <syslog.h>
 
 #include "host.h"
+#include "offences.h"
 #include "queue.h"
 #include "regions.h"
 #include "stamps.h"
@@ -21,6 +22,7 @@
 #define TICK_NS 200000000u
 #define IDLE_TICKS 10u
 #define READERS_MAX 16u
+#define COMPLAINTS_MAX 20u /* in the log, of one client */
 #define RUN_RECORDS 256u
 #define RUN_BYTES (1u << 20)
 #define CACHED_BITS 7u /* attributes, pages, entries: door_internal.h */
@@ -71,7 +73,8 @@ static void make_run(struct dc_client_record *client, struct dc_worker *worker, 
 	if (error) {
 		atomic_fetch_add(&counts.errors, 1);
 		if (handle) atomic_store(&handle->post_error, error);
-		dc_log(LOG_WARNING, "%zu bytes that %s (%d) had posted at %llu could not be written: %s", run->bytes, client->command, (int)client->pid,
+		if (client->complaints++ < COMPLAINTS_MAX)
+			dc_log(LOG_WARNING, "%zu bytes that %s (%d) had posted at %llu could not be written: %s", run->bytes, client->command, (int)client->pid,
 			(unsigned long long)run->offset, strerror(-error));
 	}
 	if (handle) dc_handle_put(handle);
@@ -91,7 +94,8 @@ static bool read_record(struct dc_post_ring *ring, uint64_t at, uint64_t until, 
 	uint32_t place = (uint32_t)(at & (DC_POST_BYTES - 1));
 	memcpy(record, ring->data + place, sizeof *record);
 	__asm__ volatile("" ::: "memory");
-	return record->length >= DC_POST_ALIGN && record->length % DC_POST_ALIGN == 0 && record->length <= until - at && record->length <= DC_POST_BYTES - place &&
+	uint32_t kind = atomic_load_explicit(&record->kind, memory_order_relaxed);
+	return kind >= DC_POST_WRITE && kind <= DC_POST_VOID && record->length >= DC_POST_ALIGN && record->length % DC_POST_ALIGN == 0 && record->length <= until - at && record->length <= DC_POST_BYTES - place &&
 		record->bytes <= record->length - DC_POST_ALIGN;
 }
 
@@ -110,7 +114,7 @@ static void drop_grants(struct dc_posts *posts) {
 
 /* A ring that makes no sense is never looked at again: generation 0. */
 static void cut_off(struct dc_client_record *client) {
-	dc_log(LOG_WARNING, "client %u, %s (%d), wrote nonsense into its post ring: no more posting for it", client->index, client->command, (int)client->pid);
+	dc_client_offends(client, DC_OFFENCE_MEMORY, "nonsense in its post ring");
 	client->posts.generation = 0;
 	atomic_store(&ring_of(client)->generation, 0);
 	drop_grants(&client->posts);
@@ -158,6 +162,14 @@ void dc_posts_drain(struct dc_client_record *client, struct dc_worker *worker) {
 	pthread_mutex_lock(&posts->lock);
 	if (posts->generation) make_until(client, worker, atomic_load_explicit(&ring_of(client)->tail, memory_order_seq_cst));
 	pthread_mutex_unlock(&posts->lock);
+}
+
+/* The ring has something new since it was last rung for, or the client rings for nothing. */
+bool dc_posts_rung(struct dc_client_record *client, struct dc_worker *worker) {
+	uint64_t tail = atomic_load_explicit(&ring_of(client)->tail, memory_order_seq_cst);
+	uint64_t before = __atomic_exchange_n(&client->posts_rung, tail, __ATOMIC_RELAXED);
+	dc_posts_drain(client, worker);
+	return tail != before;
 }
 
 /* ---- grants ---------------------------------------------------------------------------------------------------------------------------------------- */

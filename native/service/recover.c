@@ -104,7 +104,7 @@ static enum verdict judge_begun(struct dc_request *request, uint64_t value, int6
 static enum verdict judge(struct dc_request *request, int64_t *result) {
 	uint64_t stage = request->slot->stage, value = request->slot->stage_value;
 	*result = request->slot->result;
-	if (request->path_length >= DC_PATH_MAX || request->path2_length > 65536) return REPEAT; /* a lie: refused there */
+	if (request->path_length >= DC_PATH_MAX || request->path2_length >= DC_PATH_MAX) return REPEAT; /* a lie: refused there */
 	if (request->operation == DC_OP_OPEN || request->operation == DC_OP_ADOPT) {
 		if (stage == DC_STAGE_DONE) return ANSWERED; /* the path leaves the instance */
 		return judge_open(request, stage == DC_STAGE_BEGUN, result);

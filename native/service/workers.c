@@ -11,6 +11,7 @@
 
 #include "clients.h"
 #include "host.h"
+#include "offences.h"
 
 #define SPIN_NS 50000u
 #define PATIENCE_NS 300000u
@@ -73,6 +74,17 @@ static void part_from_sender(struct dc_worker *worker) {
 	if (CPU_COUNT(&others) && sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof all, &all);
 }
 
+/* A client that keeps waking us for nothing. Found by hint: it may have gone, and another stand there, who has no alarms. */
+static void look_for_alarmist(struct dc_worker *worker) {
+	uint32_t place = __atomic_exchange_n(&pool.mailboxes.alarmist, 0, __ATOMIC_RELAXED);
+	if (!place) return;
+	uint32_t name = atomic_load(&pool.mailboxes.place[place - 1].name), alarms = __atomic_exchange_n(&pool.mailboxes.place[place - 1].alarms, 0, __ATOMIC_RELAXED);
+	struct dc_client_record *client = dc_client_get(DC_ITEM_CLIENT(name << 6), DC_ITEM_GENERATION(name << 6));
+	if (!client) return;
+	if (alarms >= DC_ALARMS_MAX) dc_client_offends(client, DC_OFFENCE_MEMORY, "wakes the service without requests");
+	dc_client_put(client);
+}
+
 static void *worker_main(void *argument) {
 	struct dc_worker *worker = argument;
 	char name[16];
@@ -82,6 +94,7 @@ static void *worker_main(void *argument) {
 	dc_receiver_enter(&pool.receiver, &worker->seat);
 	while (!atomic_load_explicit(&pool.receiver.stopping, memory_order_relaxed)) {
 		uint32_t item;
+		if (__builtin_expect(__atomic_load_n(&pool.mailboxes.alarmist, __ATOMIC_RELAXED) != 0, 0)) look_for_alarmist(worker);
 		if (dc_receiver_next(&pool.receiver, &worker->seat, &item) != DC_TAKE_ITEM) continue;
 		dc_clients_serve(worker, item);
 		part_from_sender(worker);
@@ -157,7 +170,10 @@ static void empty_page(int place) {
 }
 
 int dc_workers_add_client(int arena_fd, uint32_t index, uint32_t generation) {
-	if (pool.options.queue) return 0;
+	if (pool.options.queue) {
+		dc_queue_mend_header(pool.options.queue, pool.receiver.running_target, pool.receiver.spin_ns); /* who attaches next reads it */
+		return 0;
+	}
 	pthread_mutex_lock(&pool.lock);
 	/* The box must stand before it can be looked at, and its address depends on its place. */
 	int place = dc_mailboxes_reserve(&pool.mailboxes, index, generation);
@@ -174,6 +190,10 @@ int dc_workers_add_client(int arena_fd, uint32_t index, uint32_t generation) {
 	}
 	pthread_mutex_unlock(&pool.lock);
 	return place;
+}
+
+bool dc_workers_by_mailbox(void) {
+	return !pool.options.queue;
 }
 
 void dc_workers_del_client(int place) {
@@ -243,6 +263,7 @@ json_t *dc_workers_json(void) {
 		json_object_set_new(json, "tail", json_integer(tail));
 		json_object_set_new(json, "enqueued", json_integer(tail));
 		json_object_set_new(json, "invalidated", json_integer((json_int_t)atomic_load(&receiver->reader.invalidated)));
+		json_object_set_new(json, "mended", json_integer((json_int_t)atomic_load(&receiver->reader.mended)));
 	} else {
 		unsigned boxes = 0;
 		for (unsigned at = 0; at < atomic_load(&pool.mailboxes.top); at++) boxes += atomic_load(&pool.mailboxes.place[at].box) != NULL;

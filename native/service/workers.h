@@ -34,6 +34,7 @@ void dc_workers_kick(void);
 /* A client's mailbox, by its arena's descriptor (nothing to do where there is a queue). The place to give to del, or -errno. One caller at a time for add; del from any thread. */
 int dc_workers_add_client(int arena_fd, uint32_t index, uint32_t generation);
 void dc_workers_del_client(int place);
+bool dc_workers_by_mailbox(void);
 json_t *dc_workers_json(void); /* docs/contract.md §4 `queue` */
 void dc_workers_reset(void);
 

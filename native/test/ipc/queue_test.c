@@ -51,7 +51,8 @@ static void test_single(void) {
 static void test_wrap(void) {
 	struct dc_queue *queue = new_queue();
 	uint64_t start = ((UINT64_C(1) << 32) - 2) << DC_QUEUE_SHIFT;
-	struct dc_queue_reader reader = {.queue = queue, .head = start, .patience_ns = 1000000};
+	struct dc_queue_reader reader = {.queue = queue, .patience_ns = 1000000};
+	dc_queue_stand(&reader, start);
 	atomic_store(&queue->tail, start);
 	for (unsigned i = 0; i < DC_QUEUE_SLOTS; i++) atomic_store(&queue->slot[i].word, DC_WORD(UINT32_MAX - 1, DC_WORD_FREE, 0));
 	uint32_t item;

@@ -11,7 +11,7 @@ PUBLISH = 'if (atomic_compare_exchange_weak_explicit(word, &seen, DC_WORD(lap, D
 INVALIDATE = '''if (atomic_compare_exchange_strong_explicit(word, &seen, DC_WORD(lap + 1, DC_WORD_FREE, 0), memory_order_acq_rel, memory_order_acquire)) {
 					atomic_fetch_add'''
 LOOK_AGAIN = 'if (!dc_receiver_empty(receiver) || atomic_load(&receiver->stopping)) return;'
-ARM = 'if (atomic_load_explicit(&box->ear, memory_order_seq_cst) != DC_EAR_ARMED) atomic_exchange_explicit(&box->ear, DC_EAR_ARMED, memory_order_seq_cst);'
+ARM = 'atomic_exchange_explicit(&box->ear, DC_EAR_ARMED, memory_order_seq_cst);'
 POOL, STAMPS = 'libservices/cache/pool.c', 'service/stamps.c'
 UPDATE = '''	make_odd(cache, page);
 	if (data)
@@ -36,10 +36,10 @@ MUTATIONS = {
     # the queue
     'publish-by-store': ('queue: one worker', 'queue.c', PUBLISH, 'atomic_store_explicit(word, DC_WORD(lap, DC_WORD_OCCUPIED, item), memory_order_seq_cst);\n\t\treturn 0;'),
     'publish-not-ordered': ('queue: one sender', 'queue.c', PUBLISH, 'atomic_store_explicit(word, DC_WORD(lap, DC_WORD_OCCUPIED, item), memory_order_release); /* no fence before the look for sleepers */\n\t\treturn 0;'),
-    'wake-when-it-was-empty': ('queue: on one CPU', 'queue.c', '\t\tif (state == 0) break;\n\t}\n\tdc_board_wake(&queue->board, queue->running_target);',
-        '\t\tif (state == 0) {\n\t\t\tif (DC_WORD_STATE(atomic_load(&queue->slot[(ticket - 1) & (DC_QUEUE_SLOTS - 1)].word)) == DC_WORD_FREE) dc_board_wake(&queue->board, queue->running_target);\n\t\t\tbreak;\n\t\t}\n\t}'),
+    'wake-when-it-was-empty': ('queue: on one CPU', 'queue.c', '\t\tif (state == 0) break;\n',
+        '\t\tif (state == 0) {\n\t\t\tif (DC_WORD_STATE(atomic_load(&queue->slot[(ticket - 1) & (DC_QUEUE_SLOTS - 1)].word)) == DC_WORD_FREE) wake_one(queue);\n\t\t\treturn 0;\n\t\t}\n'),
     'no-invalidation': ('queue: sender dies', 'queue.c', 'else if (now > deadline) {', 'else if (now > deadline && lap == UINT32_MAX) {'),
-    'invalidate-by-store': ('queue: on one CPU', 'queue.c', INVALIDATE, '''atomic_store_explicit(word, DC_WORD(lap + 1, DC_WORD_FREE, 0), memory_order_seq_cst);
+    'invalidate-by-store': ('queue: one worker', 'queue.c', INVALIDATE, '''atomic_store_explicit(word, DC_WORD(lap + 1, DC_WORD_FREE, 0), memory_order_seq_cst);
 				{
 					atomic_fetch_add'''),
     'item-read-after-free': ('queue: one worker', 'queue.c', '*item = DC_WORD_ITEM(seen);', '*item = DC_WORD_ITEM(atomic_load_explicit(word, memory_order_acquire));'),
@@ -51,13 +51,16 @@ MUTATIONS = {
     'sleep-without-looking': ('queue: one sender', 'receiver.c', LOOK_AGAIN, 'if (atomic_load(&receiver->stopping)) return;'),
     'sleep-seen-too-late': ('queue: on one CPU', 'receiver.c', '\tset_state(seat, DC_WORKER_SLEEP);\n', '\tseen = atomic_load_explicit(word, memory_order_seq_cst);\n\tset_state(seat, DC_WORKER_SLEEP);\n'),
     'sleep-announced-not-ordered': ('queue: one sender', 'receiver.c', '''	move(receiver, from, SLEEPING);
-	bool first = !(atomic_fetch_or_explicit(&board->workers, DC_WORKERS_FIRST_SLEEPS, memory_order_seq_cst) & DC_WORKERS_FIRST_SLEEPS);''',
+	bool first = !(atomic_fetch_or_explicit(&receiver->own_board.workers, DC_WORKERS_FIRST_SLEEPS, memory_order_seq_cst) & DC_WORKERS_FIRST_SLEEPS);
+	if (first) show(receiver);''',
         '''	bool first = true;
-	atomic_store_explicit(&board->workers, (atomic_load_explicit(&board->workers, memory_order_relaxed) - from + SLEEPING) | DC_WORKERS_FIRST_SLEEPS, memory_order_release);'''),
-    'blocks-without-a-word': ('queue: blocked worker', 'receiver.c', '\t\tdc_board_wake(receiver->board, receiver->running_target);\n\telse\n\t\tpass_on(receiver);', '\t\tdc_board_wake(receiver->board, receiver->running_target);'),
+	atomic_fetch_add_explicit(&receiver->own_board.workers, (SLEEPING - from) | DC_WORKERS_FIRST_SLEEPS, memory_order_seq_cst);
+	atomic_store_explicit(&receiver->board->workers, atomic_load_explicit(&receiver->own_board.workers, memory_order_relaxed), memory_order_release);'''),
+    'counts-shown-once': ('queue: two workers', 'receiver.c', '} while (workers != shown);', '} while (workers == UINT32_MAX);'),
+    'blocks-without-a-word': ('queue: blocked worker', 'receiver.c', '\t\twake_another(receiver);\n\telse\n\t\tpass_on(receiver);', '\t\twake_another(receiver);'),
     'answer-by-store': ('queue: one sender', 'receiver.c', 'uint32_t before = atomic_exchange_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_DONE), memory_order_acq_rel);',
         'uint32_t before = atomic_load_explicit(&slot->answer, memory_order_seq_cst);\n\tatomic_store_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_DONE), memory_order_seq_cst);'),
-    'await-by-store': ('queue: one sender', 'client.c', 'if (!atomic_compare_exchange_strong_explicit(&slot->answer, &answer, waiting, memory_order_acq_rel, memory_order_acquire)) return;',
+    'await-by-store': ('queue: one sender', 'client.c', 'if (!atomic_compare_exchange_strong_explicit(&slot->answer, &answer, waiting, memory_order_acq_rel, memory_order_acquire)) return true;',
         'atomic_store_explicit(&slot->answer, waiting, memory_order_seq_cst);'),
     # mailboxes
     'arm-not-ordered': ('mailboxes: one sender', 'mailbox.c', ARM, 'atomic_store_explicit(&box->ear, DC_EAR_ARMED, memory_order_release);'),
@@ -68,9 +71,9 @@ MUTATIONS = {
     'ear-not-marked': ('mailboxes: one sender', 'mailbox.c', 'atomic_exchange_explicit(&mailbox->ear, DC_EAR_RUNG, memory_order_seq_cst);', ''),
     'bell-taken-by-store': ('mailboxes: two workers', 'mailbox.c', 'if (!(atomic_fetch_and_explicit(&box->bells, ~bit, memory_order_acq_rel) & bit)) return false;',
         'atomic_store_explicit(&box->bells, bells & ~bit, memory_order_seq_cst);'),
-    'no-listener-while-blocked': ('mailboxes: blocked worker, late', 'receiver.c', 'if (receiver->transport == DC_BY_MAILBOXES && !attended(atomic_load_explicit(&receiver->board->workers, memory_order_seq_cst)))',
-        'if (receiver->transport == DC_BY_MAILBOXES && !attended(atomic_load_explicit(&receiver->board->workers, memory_order_seq_cst)) && !dc_receiver_empty(receiver))'),
-    'reserve-does-not-look': ('mailboxes: blocked worker, late', 'receiver.c', 'if (receiver->transport == DC_BY_MAILBOXES && !first && !attended(atomic_load_explicit(&board->workers, memory_order_seq_cst))) return;', ''),
+    'no-listener-while-blocked': ('mailboxes: blocked worker, late', 'receiver.c', 'if (receiver->transport == DC_BY_MAILBOXES && !attended(counts(receiver)))',
+        'if (receiver->transport == DC_BY_MAILBOXES && !attended(counts(receiver)) && !dc_receiver_empty(receiver))'),
+    'reserve-does-not-look': ('mailboxes: blocked worker, late', 'receiver.c', 'if (receiver->transport == DC_BY_MAILBOXES && !first && !attended(counts(receiver))) return;', ''),
     'overheard-not-told': ('mailboxes: more than', 'receiver.c', '\tpass_on(receiver);\n\tlist[count] = (struct', '\tlist[count] = (struct'),
     # pages by reference
     'page-not-marked': ('pages: updated', POOL, 'if (!(value & 1)) atomic_exchange_explicit(generation, value + 1, memory_order_seq_cst);', '(void)value;', 'generation.h'),
