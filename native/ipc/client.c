@@ -186,17 +186,39 @@ static void await(struct dc_client *client, struct dc_slot *slot, uint32_t seque
 	while (atomic_load_explicit(&slot->answer, memory_order_acquire) == waiting) dc_futex_wait(&slot->answer, waiting, 1000000000u);
 }
 
-int64_t dc_client_call(struct dc_client *client, unsigned index) {
-	struct dc_slot *slot = dc_client_slot(client, index);
-	uint32_t sequence = ++client->use[index].sequence & 0x3fffffffu;
-	uint32_t cpu = (uint32_t)sched_getcpu();
+static void send_request(struct dc_client *client, struct dc_slot *slot, unsigned index, uint32_t sequence, uint32_t cpu) {
 	slot->sequence = sequence;
 	slot->cpu = (uint16_t)cpu;
 	slot->taken = 0;
 	atomic_store_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_PENDING), memory_order_release);
 	while (notify(client, index, 1000000000u) == -EAGAIN) continue; /* full for a second: the service is being restarted */
+}
+
+int64_t dc_client_call(struct dc_client *client, unsigned index) {
+	struct dc_slot *slot = dc_client_slot(client, index);
+	uint32_t sequence = ++client->use[index].sequence & 0x3fffffffu;
+	uint32_t cpu = (uint32_t)sched_getcpu();
+	send_request(client, slot, index, sequence, cpu);
 	await(client, slot, sequence, cpu);
 	return slot->result;
+}
+
+void dc_client_send(struct dc_client *client, unsigned index) {
+	send_request(client, dc_client_slot(client, index), index, ++client->use[index].sequence & 0x3fffffffu, (uint32_t)sched_getcpu());
+}
+
+int64_t dc_client_await(struct dc_client *client, unsigned index) {
+	struct dc_slot *slot = dc_client_slot(client, index);
+	if (DC_ANSWER_STATE(atomic_load_explicit(&slot->answer, memory_order_acquire)) != DC_ANSWER_DONE) await(client, slot, client->use[index].sequence & 0x3fffffffu, (uint32_t)sched_getcpu());
+	return slot->result;
+}
+
+bool dc_client_try_acquire(struct dc_client *client, unsigned beside, uint32_t owner, unsigned *slot) {
+	for (unsigned i = 1; i < DC_REQUEST_SLOTS; i++) {
+		*slot = (beside + i) % DC_REQUEST_SLOTS;
+		if (claim(client, *slot, owner)) return true;
+	}
+	return false;
 }
 
 /* ---- posted writes ------------------------------------------------------------------------------------------------------------------------------- */
