@@ -138,9 +138,9 @@ static int show(const char *path) {
 	const char *state = result == 0 ? "used" : result == -ENOENT ? "none" : result == -ESTALE ? "other-cpu" : "unreadable";
 	if (!profile) profile = json_pack("{s:[]}", "rows");
 	if (result && result != -ENOENT) json_object_set_new(profile, "reason", json_string(why));
-	result = print(profile, path, state);
+	int status = print(profile, path, state);
 	json_decref(profile);
-	return result;
+	return status;
 }
 
 static int reset(const char *path) {
