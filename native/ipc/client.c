@@ -212,17 +212,39 @@ static bool await(struct dc_client *client, unsigned index, uint32_t sequence, u
 	return true;
 }
 
-int64_t dc_client_call(struct dc_client *client, unsigned index) {
-	struct dc_slot *slot = dc_client_slot(client, index);
-	if (is_closed(client)) return -EIO;
-	uint32_t sequence = ++client->use[index].sequence & 0x3fffffffu;
-	uint32_t cpu = (uint32_t)sched_getcpu();
+static void send_request(struct dc_client *client, struct dc_slot *slot, unsigned index, uint32_t sequence, uint32_t cpu) {
 	slot->sequence = sequence;
 	slot->cpu = (uint16_t)cpu;
 	slot->taken = 0;
 	atomic_store_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_PENDING), memory_order_release);
 	while (notify(client, index, 1000000000u) == -EAGAIN && !is_closed(client)) continue; /* full for a second: the service is being restarted */
+}
+
+int64_t dc_client_call(struct dc_client *client, unsigned index) {
+	struct dc_slot *slot = dc_client_slot(client, index);
+	if (is_closed(client)) return -EIO;
+	uint32_t sequence = ++client->use[index].sequence & 0x3fffffffu;
+	uint32_t cpu = (uint32_t)sched_getcpu();
+	send_request(client, slot, index, sequence, cpu);
 	return await(client, index, sequence, cpu) ? slot->result : -EIO;
+}
+
+void dc_client_send(struct dc_client *client, unsigned index) {
+	send_request(client, dc_client_slot(client, index), index, ++client->use[index].sequence & 0x3fffffffu, (uint32_t)sched_getcpu());
+}
+
+int64_t dc_client_await(struct dc_client *client, unsigned index) {
+	struct dc_slot *slot = dc_client_slot(client, index);
+	if (DC_ANSWER_STATE(atomic_load_explicit(&slot->answer, memory_order_acquire)) == DC_ANSWER_DONE) return slot->result;
+	return await(client, index, client->use[index].sequence & 0x3fffffffu, (uint32_t)sched_getcpu()) ? slot->result : -EIO;
+}
+
+bool dc_client_try_acquire(struct dc_client *client, unsigned beside, uint32_t owner, unsigned *slot) {
+	for (unsigned i = 1; i < DC_REQUEST_SLOTS; i++) {
+		*slot = (beside + i) % DC_REQUEST_SLOTS;
+		if (claim(client, *slot, owner)) return true;
+	}
+	return false;
 }
 
 /* ---- posted writes ------------------------------------------------------------------------------------------------------------------------------- */

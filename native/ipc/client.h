@@ -40,6 +40,8 @@ void dc_client_detach(struct dc_client *client);
 
 /* A free slot's index; waits when all are taken. `hint` (-1: none): the slot this thread used last; `owner`: the calling thread's id (gettid). */
 unsigned dc_client_acquire(struct dc_client *client, int hint, uint32_t owner);
+/* One more, beside one that the thread has: never waits, since others may wait the same way. */
+bool dc_client_try_acquire(struct dc_client *client, unsigned beside, uint32_t owner, unsigned *slot);
 void dc_client_release(struct dc_client *client, unsigned slot);
 bool dc_client_in_use(struct dc_client *client);
 /*
@@ -61,5 +63,8 @@ bool dc_client_post_end(struct dc_client *client, uint32_t grant);
 
 /* Sends what the slot holds (operation and arguments set by the caller) and waits for the answer; returns slot->result. -EIO when the service is gone for good. */
 int64_t dc_client_call(struct dc_client *client, unsigned slot);
+/* The same in two steps, for who has something to do meanwhile. */
+void dc_client_send(struct dc_client *client, unsigned slot);
+int64_t dc_client_await(struct dc_client *client, unsigned slot);
 
 #endif

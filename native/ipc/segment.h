@@ -16,7 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DC_LAYOUT_VERSION 5u
+#include "copy.h"
+
+#define DC_LAYOUT_VERSION 6u
 #define DC_CACHE_LINE 64
 
 /* ---- queue ---------------------------------------------------------------------------------------------------------------- */
@@ -205,11 +207,13 @@ struct dc_arena {
 	uint32_t client;      /* index */
 	uint32_t generation;
 	_Atomic uint32_t closed; /* by the service: this client is cut off, nobody answers any more */
+	struct dc_copy_choice copy; /* the service's, before the client has attached; the library checks it */
 	struct dc_mailbox mailbox[DC_MAILBOX_PLACES];
 	alignas(DC_CACHE_LINE) struct dc_slot slot[DC_ARENA_SLOTS];
 	/* For information only: the library counts, the service reports. name: NUL-padded. */
 	alignas(DC_CACHE_LINE) struct { char name[DC_UNCARRIED_NAME]; uint32_t reserved; _Atomic uint64_t count; } uncarried[DC_UNCARRIED_MAX];
 };
+_Static_assert(offsetof(struct dc_arena, copy) == 24 && offsetof(struct dc_arena, mailbox) == 64, "arena layout");
 _Static_assert(offsetof(struct dc_arena, slot) <= 4096, "the mailboxes are in the first page");
 _Static_assert(sizeof(struct dc_arena) <= DC_ARENA_DATA_OFFSET, "arena header fits");
 

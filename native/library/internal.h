@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "copy.h"
 #include "protocol.h"
 #include "raw.h"
 
@@ -127,7 +128,15 @@ struct dc_call {
 };
 void dc_call_begin(struct dc_call *call, struct dc_client *client, enum dc_operation operation, uint32_t instance, uint64_t handle);
 int64_t dc_call_send(struct dc_call *call);
+/* Its two halves, for who has something to do meanwhile; and a second call beside one that is begun, with the same arguments (false: there is none to be had), to be ended before it. */
+void dc_call_start(struct dc_call *call);
+int64_t dc_call_await(struct dc_call *call);
+bool dc_call_beside(struct dc_call *call, const struct dc_call *first);
 void dc_call_end(struct dc_call *call);
+
+/* ---- copying.c ------------------------------------------------------------------------------------------------------------- */
+extern struct dc_copier dc_copier; /* of nothing before the first attach */
+void dc_copying_attached(struct dc_client *client);
 
 /* ---- table.c: open file descriptions and the descriptors that name them ---------------------------------------------------- */
 struct dc_file {

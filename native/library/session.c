@@ -130,6 +130,7 @@ static void attach(void) {
 		return;
 	}
 	name_counters(client);
+	dc_copying_attached(client);
 	dc_log(2, "attached:", path);
 	atomic_store(&was_attached, true);
 	atomic_store_explicit(&current, client, memory_order_release);
@@ -232,20 +233,9 @@ static void list_call(unsigned at, struct dc_client *client, uintptr_t frame) {
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
-void dc_call_begin(struct dc_call *call, struct dc_client *client, enum dc_operation operation, uint32_t instance, uint64_t handle) {
-	uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
-	if (__builtin_expect(thread.depth != 0, 0)) reap_abandoned(frame);
-	call->client = client;
-	unsigned at = thread.depth;
-	list_call(at, client, frame);
-	thread.depth = at + 1;
-	atomic_signal_fence(memory_order_seq_cst);
-	list_call(at, client, frame);
-	call->index = dc_client_acquire(client, thread.hint, dc_tid());
-	if (at < NESTED) thread.call[at].slot = call->index;
-	thread.hint = (int)call->index;
-	struct dc_slot *slot = call->slot = dc_client_slot(client, call->index);
-	call->buffer = dc_client_buffer(client, call->index);
+static void fill_slot(struct dc_call *call, enum dc_operation operation, uint32_t instance, uint64_t handle) {
+	struct dc_slot *slot = call->slot = dc_client_slot(call->client, call->index);
+	call->buffer = dc_client_buffer(call->client, call->index);
 	slot->operation = (uint16_t)operation;
 	slot->flags = 0;
 	slot->instance = instance;
@@ -259,10 +249,53 @@ void dc_call_begin(struct dc_call *call, struct dc_client *client, enum dc_opera
 	slot->handle2 = 0;
 }
 
-int64_t dc_call_send(struct dc_call *call) {
-	int64_t result = dc_client_call(call->client, call->index);
-	/* A failed service may answer anything; an application must not see what is no errno. */
+void dc_call_begin(struct dc_call *call, struct dc_client *client, enum dc_operation operation, uint32_t instance, uint64_t handle) {
+	uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
+	if (__builtin_expect(thread.depth != 0, 0)) reap_abandoned(frame);
+	call->client = client;
+	unsigned at = thread.depth;
+	list_call(at, client, frame);
+	thread.depth = at + 1;
+	atomic_signal_fence(memory_order_seq_cst);
+	list_call(at, client, frame);
+	call->index = dc_client_acquire(client, thread.hint, dc_tid());
+	if (at < NESTED) thread.call[at].slot = call->index;
+	thread.hint = (int)call->index;
+	fill_slot(call, operation, instance, handle);
+}
+
+bool dc_call_beside(struct dc_call *call, const struct dc_call *first) {
+	unsigned at = thread.depth;
+	if (at >= NESTED) return false;
+	call->client = first->client;
+	list_call(at, call->client, (uintptr_t)__builtin_frame_address(0));
+	thread.depth = at + 1;
+	atomic_signal_fence(memory_order_seq_cst);
+	list_call(at, call->client, (uintptr_t)__builtin_frame_address(0));
+	if (!dc_client_try_acquire(call->client, first->index, dc_tid(), &call->index)) {
+		thread.depth = at;
+		return false;
+	}
+	thread.call[at].slot = call->index;
+	fill_slot(call, (enum dc_operation)first->slot->operation, first->slot->instance, first->slot->handle);
+	return true;
+}
+
+void dc_call_start(struct dc_call *call) {
+	dc_client_send(call->client, call->index);
+}
+
+/* A failed service may answer anything; an application must not see what is no errno. */
+static int64_t plausible(int64_t result) {
 	return result < -4095 && result != DC_RESULT_LEAVES && result != DC_RESULT_KERNEL ? -EIO : result;
+}
+
+int64_t dc_call_await(struct dc_call *call) {
+	return plausible(dc_client_await(call->client, call->index));
+}
+
+int64_t dc_call_send(struct dc_call *call) {
+	return plausible(dc_client_call(call->client, call->index));
 }
 
 void dc_call_end(struct dc_call *call) {

@@ -1,44 +1,19 @@
 /*
- * transfer.c - reads and writes of carried descriptions, in pieces of one buffer.
+ * transfer.c - reads and writes of carried descriptions: by leases, by posting, by one request, or in pieces (pipeline.c).
  *
  * The offset of a description that this process alone has is kept here, under the description's lock as POSIX wants (two reads of one description never get the same bytes). Writes
  * longer than a buffer (1 MiB) to an O_APPEND description are several appends.
  */
 #include "internal.h"
 #include "leases.h"
+#include "pipeline.h"
 
 #include <limits.h>
 
 #define TRANSFER_MAX 0x7ffff000 /* as Linux */
 
-/* Walks a scatter list. */
-struct cursor {
-	const struct iovec *iov;
-	int left;
-	size_t used; /* of iov[0] */
-};
-
-static size_t copy_piece(struct cursor *cursor, unsigned char *buffer, size_t size, bool write) {
-	size_t done = 0;
-	while (done < size && cursor->left) {
-		size_t part = cursor->iov->iov_len - cursor->used;
-		if (part > size - done) part = size - done;
-		unsigned char *user = (unsigned char *)cursor->iov->iov_base + cursor->used;
-		if (part) memcpy(write ? buffer + done : user, write ? user : buffer + done, part);
-		done += part;
-		cursor->used += part;
-		if (cursor->used == cursor->iov->iov_len) {
-			cursor->iov++;
-			cursor->left--;
-			cursor->used = 0;
-		}
-	}
-	return done;
-}
-
-/* The answer says where the data lie. False: they have moved on. */
-static bool copy_referred(struct dc_file *file, const struct dc_call *call, struct cursor *cursor, size_t bytes, off_t offset) {
-	struct cursor before = *cursor;
+bool dc_copy_referred(struct dc_file *file, const struct dc_call *call, struct dc_cursor *cursor, size_t bytes, off_t offset) {
+	struct dc_cursor before = *cursor;
 	uint64_t until = call->slot->value[1], count = call->slot->value[0];
 	const struct dc_reference *references = (const struct dc_reference *)call->buffer;
 	size_t within = (size_t)offset % DC_LEASE_PAGE, done = 0;
@@ -46,7 +21,7 @@ static bool copy_referred(struct dc_file *file, const struct dc_call *call, stru
 		struct dc_lease lease;
 		size_t part = DC_LEASE_PAGE - within < bytes - done ? DC_LEASE_PAGE - within : bytes - done;
 		if (!dc_lease_find_region(file, &references[i], &lease)) break;
-		copy_piece(cursor, (unsigned char *)lease.data + within, part, false);
+		dc_cursor_out(cursor, lease.data + within, part);
 		if (!dc_lease_holds(&lease)) break;
 		dc_lease_remember(file, ((uint64_t)offset + done) / DC_LEASE_PAGE, &lease, references[i].bytes, until);
 		done += part;
@@ -56,7 +31,7 @@ static bool copy_referred(struct dc_file *file, const struct dc_call *call, stru
 	return false;
 }
 
-static int64_t read_request(struct dc_file *file, struct cursor *cursor, size_t size, off_t offset, bool refer) {
+static int64_t read_request(struct dc_file *file, struct dc_cursor *cursor, size_t size, off_t offset, bool refer) {
 	struct dc_call call;
 	dc_call_begin(&call, file->client, DC_OP_READ, file->instance, file->handle);
 	call.slot->offset = (uint64_t)offset;
@@ -65,24 +40,24 @@ static int64_t read_request(struct dc_file *file, struct cursor *cursor, size_t 
 	int64_t result = dc_call_send(&call);
 	if (result > (int64_t)size) result = -EIO;
 	if (result > 0 && refer && call.slot->value[0]) {
-		if (!copy_referred(file, &call, cursor, (size_t)result, offset)) result = -EAGAIN;
+		if (!dc_copy_referred(file, &call, cursor, (size_t)result, offset)) result = -EAGAIN;
 	} else if (result > 0) {
-		copy_piece(cursor, call.buffer, (size_t)result, false);
+		dc_cursor_out(cursor, call.buffer, (size_t)result);
 	}
 	dc_call_end(&call);
 	return result;
 }
 
 /* From the cache's pages by what is remembered: how many bytes from `offset` on, before the first page that is not. */
-static size_t read_leased(struct dc_file *file, struct cursor *cursor, size_t size, off_t offset) {
+static size_t read_leased(struct dc_file *file, struct dc_cursor *cursor, size_t size, off_t offset) {
 	struct dc_lease_time time = dc_lease_time(file->client);
 	size_t done = 0;
 	while (done < size) {
 		struct dc_lease lease;
-		struct cursor before = *cursor;
+		struct dc_cursor before = *cursor;
 		size_t within = ((size_t)offset + done) % DC_LEASE_PAGE, part = DC_LEASE_PAGE - within < size - done ? DC_LEASE_PAGE - within : size - done;
 		if (!dc_lease_lookup(file, ((uint64_t)offset + done) / DC_LEASE_PAGE, within + part, time, &lease)) break;
-		copy_piece(cursor, (unsigned char *)lease.data + within, part, false);
+		dc_cursor_out(cursor, lease.data + within, part);
 		if (!dc_lease_holds(&lease)) {
 			*cursor = before;
 			break;
@@ -92,59 +67,86 @@ static size_t read_leased(struct dc_file *file, struct cursor *cursor, size_t si
 	return done;
 }
 
+/* By one request, or many, each made while the one before is copied. *size: what was asked for in the end. */
+static int64_t read_asked(struct dc_file *file, struct dc_cursor *cursor, size_t *size, off_t offset, bool refer) {
+	struct dc_pipeline pipeline;
+	if (*size > DC_PIECE && dc_pipeline_begin(&pipeline, file, DC_OP_READ)) return dc_pipeline_read(&pipeline, cursor, *size, offset, refer);
+	if (*size > DC_BUFFER_SIZE) *size = DC_BUFFER_SIZE;
+	int64_t result = read_request(file, cursor, *size, offset, refer);
+	return result == -EAGAIN && refer ? read_request(file, cursor, *size, offset, false) : result;
+}
+
 /* Without a request as far as that goes; else by the answer's references; else through the buffer. */
-static int64_t read_piece(struct dc_file *file, struct cursor *cursor, size_t size, off_t offset) {
-	if (!dc_lease_given(file->client)) return read_request(file, cursor, size, offset, false);
-	size_t done = read_leased(file, cursor, size, offset);
-	if (done == size) {
+static int64_t read_piece(struct dc_file *file, struct dc_cursor *cursor, size_t *size, off_t offset) {
+	if (!dc_lease_given(file->client)) return read_asked(file, cursor, size, offset, false);
+	size_t done = 0, part, got;
+	do { /* in parts, since the time is looked at once for each */
+		part = *size - done < DC_BUFFER_SIZE ? *size - done : DC_BUFFER_SIZE;
+		done += got = read_leased(file, cursor, part, offset + (off_t)done);
+	} while (got == part && done < *size);
+	if (done == *size) {
 		dc_lease_count(file->client);
-		return (int64_t)size;
+		return (int64_t)done;
 	}
-	int64_t result = read_request(file, cursor, size - done, offset + (off_t)done, true);
-	if (result == -EAGAIN) result = read_request(file, cursor, size - done, offset + (off_t)done, false);
+	size_t left = *size - done;
+	int64_t result = read_asked(file, cursor, &left, offset + (off_t)done, true);
+	*size = done + left;
 	return result >= 0 ? (int64_t)done + result : done ? (int64_t)done : result;
 }
 
 /* Into the ring, where the instance writes back and the service has granted it: done when it lies there. */
-static bool post_piece(struct dc_file *file, struct cursor *cursor, size_t size, off_t offset) {
+static bool post_piece(struct dc_file *file, struct dc_cursor *cursor, size_t size, off_t offset) {
 	uint32_t grant = atomic_load_explicit(&file->grant, memory_order_relaxed);
 	if (!grant || size > DC_POST_MAX) return false;
-	struct cursor before = *cursor;
+	struct dc_cursor before = *cursor;
 	void *place = dc_client_post_begin(file->client, grant, file->handle, (uint64_t)offset, (uint32_t)size);
 	if (!place) return false;
-	copy_piece(cursor, place, size, true);
+	dc_cursor_in(cursor, place, size);
 	if (dc_client_post_end(file->client, grant)) return true;
 	*cursor = before;
 	return false;
 }
 
-static int64_t write_piece(struct dc_file *file, struct cursor *cursor, size_t size, off_t offset, int rwf, off_t *end) {
-	if (!rwf && post_piece(file, cursor, size, offset)) {
-		*end = offset + (off_t)size;
-		return (int64_t)size;
+void dc_write_fill(struct dc_call *call, struct dc_cursor *cursor, size_t size, off_t offset) {
+	call->slot->offset = (uint64_t)offset;
+	call->slot->length = dc_cursor_in(cursor, call->buffer, size);
+}
+
+int64_t dc_write_answer(struct dc_file *file, const struct dc_call *call, int64_t result, off_t *end) {
+	if (result > (int64_t)call->slot->length) result = -EIO;
+	if (result > 0) *end = (off_t)call->slot->value[0];
+	atomic_store_explicit(&file->grant, result > 0 ? (uint32_t)call->slot->value[1] : 0, memory_order_relaxed);
+	return result;
+}
+
+/* As read_asked. An append, or what must be durable at once, is one request as far as a buffer reaches. */
+static int64_t write_piece(struct dc_file *file, struct dc_cursor *cursor, size_t *size, off_t offset, int rwf, off_t *end) {
+	if (!rwf && post_piece(file, cursor, *size, offset)) {
+		*end = offset + (off_t)*size;
+		return (int64_t)*size;
 	}
+	struct dc_pipeline pipeline;
+	if (*size > DC_PIECE && !rwf && dc_pipeline_begin(&pipeline, file, DC_OP_WRITE)) return dc_pipeline_write(&pipeline, cursor, *size, offset, end);
+	if (*size > DC_BUFFER_SIZE) *size = DC_BUFFER_SIZE;
 	struct dc_call call;
 	dc_call_begin(&call, file->client, DC_OP_WRITE, file->instance, file->handle);
-	call.slot->offset = (uint64_t)offset;
-	call.slot->length = copy_piece(cursor, call.buffer, size, true);
+	dc_write_fill(&call, cursor, *size, offset);
 	call.slot->mask = (uint32_t)rwf;
-	int64_t result = dc_call_send(&call);
-	if (result > (int64_t)size) result = -EIO;
-	*end = result > 0 ? (off_t)call.slot->value[0] : offset;
-	atomic_store_explicit(&file->grant, result > 0 ? (uint32_t)call.slot->value[1] : 0, memory_order_relaxed);
+	int64_t result = dc_write_answer(file, &call, dc_call_send(&call), end);
 	dc_call_end(&call);
 	return result;
 }
 
 /* From `offset` on; answers the bytes done, and where the last write ended. */
 static int64_t pieces(struct dc_file *file, bool write, const struct iovec *iov, int count, size_t total, off_t offset, int rwf, off_t *end) {
-	struct cursor cursor = {.iov = iov, .left = count};
+	struct dc_cursor cursor = {.iov = iov, .left = count};
 	size_t done = 0;
 	*end = offset;
 	do {
 		/* Posted, a long write is made in pieces while the next ones are copied. */
-		size_t limit = write && !rwf && atomic_load_explicit(&file->grant, memory_order_relaxed) ? DC_POST_MAX : DC_BUFFER_SIZE, size = total - done < limit ? total - done : limit;
-		int64_t result = write ? write_piece(file, &cursor, size, offset + (off_t)done, rwf, end) : read_piece(file, &cursor, size, offset + (off_t)done);
+		bool posted = write && !rwf && atomic_load_explicit(&file->grant, memory_order_relaxed);
+		size_t size = posted && total - done > DC_POST_MAX ? DC_POST_MAX : total - done;
+		int64_t result = write ? write_piece(file, &cursor, &size, offset + (off_t)done, rwf, end) : read_piece(file, &cursor, &size, offset + (off_t)done);
 		if (result < 0) return done ? (int64_t)done : result == -ESTALE ? -EIO : result;
 		done += (size_t)result;
 		if ((size_t)result < size) break;

@@ -1,4 +1,5 @@
 #include "clients.h"
+#include "copying.h"
 #include "offences.h"
 #include "posts.h"
 
@@ -79,6 +80,7 @@ int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const struct 
 	}
 	client->place = place;
 	client->arena = arena;
+	arena->copy = *dc_copying_choice();
 	client->index = index;
 	client->generation = generation;
 	client->pid = pid;

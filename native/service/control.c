@@ -1,4 +1,5 @@
 #include "control.h"
+#include "copying.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,8 +48,8 @@ static json_t *stats(void) {
 	struct rusage usage;
 	getrusage(RUSAGE_SELF, &usage);
 	double cpu = (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-	return json_pack("{s:b,s:I,s:f,s:f,s:I,s:o,s:o,s:o}", "ok", 1, "epoch", (json_int_t)dc_epoch(), "uptimeSeconds", (double)(dc_now_ns() - control.started_ns) / 1e9,
-		"cpuSeconds", cpu, "residentBytes", (json_int_t)resident_bytes(), "queue", dc_workers_json(), "instances", dc_instances_json(), "clients", dc_clients_json());
+	return json_pack("{s:b,s:I,s:f,s:f,s:I,s:o,s:o,s:o,s:o}", "ok", 1, "epoch", (json_int_t)dc_epoch(), "uptimeSeconds", (double)(dc_now_ns() - control.started_ns) / 1e9,
+		"cpuSeconds", cpu, "residentBytes", (json_int_t)resident_bytes(), "queue", dc_workers_json(), "copy", dc_copying_json(), "instances", dc_instances_json(), "clients", dc_clients_json());
 }
 
 static json_t *failure(const char *code, const char *message) {

@@ -1,4 +1,5 @@
 #include "host.h"
+#include "copying.h"
 #include "keeper.h"
 #include "regions.h"
 
@@ -109,7 +110,7 @@ static int inherited(const struct dc_host *host, dev_t device, ino_t inode) {
 }
 
 const struct dc_host *dc_host_get(uint64_t epoch) {
-	static struct dc_host host = {.struct_size = sizeof host, .cache_region = cache_region, .cache_release = cache_release, .log = host_log, .inherited = inherited};
+	static struct dc_host host = {.struct_size = sizeof host, .cache_region = cache_region, .cache_release = cache_release, .log = host_log, .inherited = inherited, .copier = &dc_copier};
 	host.epoch = epoch;
 	return &host;
 }

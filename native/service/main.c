@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "copying.h"
 #include "door.h"
 #include "host.h"
 #include "link.h"
@@ -102,6 +103,7 @@ int main(int argc, char **argv) {
 	umask(0);
 	keep_rights();
 	raise_limits();
+	dc_copying_start();
 	dc_door_ledger_directory(arguments.directory);
 	char path[4096];
 	snprintf(path, sizeof path, "%s/service.sock", arguments.directory);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "copying.h"
 #include "operations.h"
 #include "posts.h"
 #include "regions.h"
@@ -30,7 +31,7 @@ static ssize_t read_references(struct dc_request *request, struct dc_node *node)
 	uint64_t until;
 	ssize_t result = DC_REQUEST_CALL(request, references, node, (off_t)request->offset, request->length, references, REFERENCES_MAX, &count, &until);
 	if (result <= 0) return result;
-	memcpy(request->buffer, references, count * sizeof *references);
+	dc_copy(&dc_copier, DC_COPY_WITHIN, request->buffer, references, count * sizeof *references);
 	request->slot->value[0] = count;
 	request->slot->value[1] = until;
 	return result;

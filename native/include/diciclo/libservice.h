@@ -19,12 +19,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#define DC_INTERFACE_VERSION 4u
+#include <diciclo/copy.h>
+
+#define DC_INTERFACE_VERSION 5u
 #define DC_NAME_MAX 255u
 #define DC_PATH_MAX 4096u
 #define DC_ROLE_MAX 4u
@@ -289,7 +292,15 @@ struct dc_host {
 	 * caller's, but shares its position with others: reopen it for data. -ENOENT when there is none. NULL: nothing is inherited here.
 	 */
 	int (*inherited)(const struct dc_host *host, dev_t device, ino_t inode);
+	/* By which routines data is copied here (copy.h): dc_host_copy. NULL: libc's memcpy. */
+	const struct dc_copier *copier;
 };
+
+/* Between a request's buffers and memory of the libservice. */
+static inline void dc_host_copy(const struct dc_host *host, void *restrict to, const void *restrict from, size_t bytes) {
+	if (__builtin_expect(host->copier != NULL, 1)) dc_copy(host->copier, DC_COPY_WITHIN, to, from, bytes);
+	else memcpy(to, from, bytes);
+}
 
 /* ---- the type ------------------------------------------------------------------------------------------------------------- */
 struct dc_role {

@@ -18,7 +18,7 @@
 #define CACHE_PAGE_SHIFT 12
 #define CACHE_BLOCK_PAGES 512u /* 2 MiB; its page 0 holds the generations of the other 511 */
 #define CACHE_BLOCK_BYTES ((size_t)CACHE_BLOCK_PAGES * CACHE_PAGE)
-#define CACHE_RUN_PAGES 60u    /* pages per call to the child */
+#define CACHE_RUN_PAGES 64u    /* pages per call to the child: as many as a piece of a long transfer has (library/pipeline.h) */
 #define CACHE_READAHEAD_PAGES 32u
 #define CACHE_STRIPES 64u
 #define CACHE_SHARDS 16u
@@ -191,6 +191,9 @@ struct cache {
 };
 
 static inline struct cache *cache_of(struct dc_libservice *self) { return self->state; }
+/* Data, from or to a request's buffers. */
+static inline void cache_copy_data(struct cache *cache, void *restrict to, const void *restrict from, size_t bytes) { dc_host_copy(cache->self->host, to, from, bytes); }
+
 static inline struct cache_node *cache_node_of(struct dc_node *node) { return (struct cache_node *)node; }
 #define CACHE_CALL(cache, operation, ...) DC_FILE_CALL((cache)->child, operation, __VA_ARGS__)
 
@@ -288,7 +291,7 @@ ssize_t cache_copy(struct dc_libservice *self, struct dc_context *context, struc
 /* A place in a scatter list. */
 struct cache_cursor { const struct iovec *iov; int count; size_t skip; };
 size_t cache_iov_bytes(const struct iovec *iov, int count);
-void cache_cursor_copy(struct cache_cursor *cursor, void *to, const void *from, size_t bytes); /* `to` NULL: into the list; `from` NULL: out of it */
+void cache_cursor_copy(struct cache *cache, struct cache_cursor *cursor, void *to, const void *from, size_t bytes); /* `to` NULL: into the list; `from` NULL: out of it */
 int cache_cursor_slice(struct cache_cursor *cursor, size_t bytes, struct iovec *out, int limit, size_t *taken); /* advances */
 
 #endif

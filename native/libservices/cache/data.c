@@ -22,17 +22,17 @@ size_t cache_iov_bytes(const struct iovec *iov, int count)
 	return bytes;
 }
 
-void cache_cursor_copy(struct cache_cursor *cursor, void *to, const void *from, size_t bytes)
+void cache_cursor_copy(struct cache *cache, struct cache_cursor *cursor, void *to, const void *from, size_t bytes)
 {
 	while (bytes && cursor->count) {
 		size_t here = MIN(bytes, cursor->iov->iov_len - cursor->skip);
 		char *at = (char *)cursor->iov->iov_base + cursor->skip;
 
 		if (to) {
-			memcpy(to, at, here);
+			cache_copy_data(cache, to, at, here);
 			to = (char *)to + here;
 		} else {
-			memcpy(at, from, here);
+			cache_copy_data(cache, at, from, here);
 			from = (const char *)from + here;
 		}
 		bytes -= here;
@@ -155,7 +155,7 @@ static void hand_over(struct reading *reading, const uint32_t *pages, uint64_t i
 	while (reading->offset < until) {
 		size_t offset = reading->offset % CACHE_PAGE, bytes = MIN(CACHE_PAGE - offset, until - reading->offset);
 
-		cache_cursor_copy(&reading->cursor, NULL, cache_page_data(reading->cache, pages[(reading->offset >> CACHE_PAGE_SHIFT) - index]) + offset, bytes);
+		cache_cursor_copy(reading->cache, &reading->cursor, NULL, cache_page_data(reading->cache, pages[(reading->offset >> CACHE_PAGE_SHIFT) - index]) + offset, bytes);
 		reading->offset += bytes;
 	}
 }

@@ -22,14 +22,14 @@
 
 #ifdef CACHE_TSAN
 /* Readers copy pages that may be changing, and throw the copy away if they were: invisible to the thread sanitizer on purpose. Generations stay visible to it. */
-static void page_copy(void *to, const void *from, size_t bytes)
+static void page_copy(struct cache *cache, void *to, const void *from, size_t bytes)
 {
 	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
 }
 #else
-static inline void page_copy(void *to, const void *from, size_t bytes)
+static inline void page_copy(struct cache *cache, void *to, const void *from, size_t bytes)
 {
-	memcpy(to, from, bytes);
+	cache_copy_data(cache, to, from, bytes);
 }
 #endif
 
@@ -93,7 +93,7 @@ bool cache_page_read(struct cache *cache, struct cache_node *node, uint64_t inde
 		before = dc_generation_read(stamp);
 		if ((before & 1) || atomic_load_explicit(&at->owner, memory_order_acquire) != node || atomic_load_explicit(&at->index, memory_order_acquire) != index)
 			continue;
-		page_copy(out, cache_page_data(cache, page) + offset, bytes);
+		page_copy(cache, out, cache_page_data(cache, page) + offset, bytes);
 		if (!dc_generation_holds(stamp, before))
 			continue;
 		heat = atomic_load_explicit(&at->heat, memory_order_relaxed);
@@ -354,7 +354,7 @@ bool cache_page_update(struct cache *cache, struct cache_node *node, uint64_t in
 		return false;
 	make_odd(cache, page);
 	if (data)
-		page_copy(cache_page_data(cache, page) + offset, data, bytes);
+		page_copy(cache, cache_page_data(cache, page) + offset, data, bytes);
 	else
 		memset(cache_page_data(cache, page) + offset, 0, bytes);
 	make_even(cache, page);

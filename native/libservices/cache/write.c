@@ -56,7 +56,7 @@ static ssize_t write_pages(struct writing *writing, uint32_t count, size_t *aske
 	*asked = bytes;
 	for (i = 0; i < taken; i++) {
 		vectors[i] = (struct iovec){cache_page_data(cache, pages[i]), CACHE_PAGE};
-		cache_cursor_copy(&writing->cursor, vectors[i].iov_base, NULL, CACHE_PAGE);
+		cache_cursor_copy(cache, &writing->cursor, vectors[i].iov_base, NULL, CACHE_PAGE);
 	}
 	put = CACHE_CALL(cache, write, writing->context, writing->node->below, vectors, (int)taken, &at, writing->flags);
 	writing->offset = at + (put > 0 ? put : 0);
@@ -127,7 +127,7 @@ static ssize_t write_copied(struct writing *writing, size_t bytes)
 
 	if (!buffer)
 		return -ENOMEM;
-	cache_cursor_copy(&writing->cursor, buffer, NULL, bytes);
+	cache_cursor_copy(writing->cache, &writing->cursor, buffer, NULL, bytes);
 	put = write_buffer(writing, buffer, bytes);
 	if (buffer != stack)
 		free(buffer);
