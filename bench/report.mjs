@@ -30,8 +30,8 @@ export function table(title, rows) {
 }
 
 export function nanoseconds(ns) {
-  if (ns < 10_000) return `${Math.round(ns)} ns`;
-  if (ns < 10_000_000) return `${(ns / 1000).toPrecision(3)} us`;
+  if (Math.abs(ns) < 10_000) return `${Math.round(ns)} ns`;
+  if (Math.abs(ns) < 1_000_000) return `${(ns / 1000).toPrecision(3)} us`;
   return `${(ns / 1e6).toPrecision(3)} ms`;
 }
 

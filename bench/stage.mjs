@@ -120,6 +120,7 @@ export class Shell {
 
 export class Stage {
   #undo = [];
+  #closing;
 
   constructor() {
     this.work = mkdtempSync(path.join(os.tmpdir(), 'diciclo-bench-'));
@@ -226,7 +227,13 @@ export class Stage {
     throw new Failure(`${argv[0]} did not mount ${directory}: ${errors.trim()}`);
   }
 
-  async close() {
+  /** Undoes everything, once; an interrupted bench and its own end may both ask for it. */
+  close() {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close() {
     while (this.#undo.length > 0) {
       try {
         await this.#undo.pop()();
