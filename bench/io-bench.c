@@ -1,72 +1,59 @@
 /*
  * io-bench.c - what one call costs, whatever stands behind the path: the same program for ext4, FUSE daemons, the kernel door and (preloaded) the library.
- * usage: io-bench DIRECTORY [SERVER_PID]     prints JSON: per case nanoseconds per call (median of rounds), CPU nanoseconds per call of this process and of the server.
+ * usage: io-bench DIRECTORY [SERVER_PID]
+ * It lives as long as its standard input, so that all sides can be measured in turn, round by round. Each line there is `CASE MILLISECONDS [THREADS [THINK_US]]`, or `pin CPU` (-1: anywhere);
+ * each answer one line of JSON:
+ * nanoseconds per call, CPU nanoseconds per call of this process and of the server (all of its threads, kernel time included). With threads or thinking every call is timed: mean, median.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define ROUNDS 7
-#define FILE_BYTES (1 << 20)
-#define LARGE (1 << 20)
-#define LARGE_FILE (32 << 20)
+enum { SMALL_FILE = 1 << 20, LARGE = 1 << 20, LARGE_FILE = 32 << 20, THREADS_MAX = 16, SAMPLES = 1 << 16 };
 
-static char *buffer;
+static _Thread_local char *buffer;
+static _Thread_local char path_made[4096];
+static const char *directory;
 static int small, large;
-static char path_small[4096], path_large[4096], path_made[4096];
-static long server;
+static char path_small[4096], path_large[4096];
+static clockid_t server_clock;
+static bool has_server;
 
-static void die(const char *what) {
+static _Noreturn void die(const char *what) {
 	fprintf(stderr, "io-bench: %s: %s\n", what, strerror(errno));
 	exit(1);
 }
 
-static uint64_t now_ns(void) {
+static uint64_t read_clock(clockid_t clock) {
 	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (clock_gettime(clock, &now)) die("clock");
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
+static uint64_t now_ns(void) { return read_clock(CLOCK_MONOTONIC); }
+static uint64_t server_ns(void) { return has_server ? read_clock(server_clock) : 0; }
 
-static uint64_t own_cpu_ns(void) {
-	struct timespec now;
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-/* Run time of all threads of the server, from schedstat (nanoseconds). */
-static uint64_t server_cpu_ns(void) {
-	if (!server) return 0;
-	char path[64];
-	snprintf(path, sizeof path, "/proc/%ld/task", server);
-	DIR *tasks = opendir(path);
-	uint64_t sum = 0;
-	for (struct dirent *task; tasks && (task = readdir(tasks));) {
-		if (task->d_name[0] == '.') continue;
-		char file[400];
-		unsigned long long run = 0;
-		snprintf(file, sizeof file, "%s/%s/schedstat", path, task->d_name);
-		FILE *stat_file = fopen(file, "r");
-		if (stat_file && fscanf(stat_file, "%llu", &run) == 1) sum += run;
-		if (stat_file) fclose(stat_file);
-	}
-	if (tasks) closedir(tasks);
-	return sum;
+static void prepare_thread(unsigned who) {
+	if (posix_memalign((void **)&buffer, 4096, LARGE)) die("memory");
+	memset(buffer, 'x', LARGE);
+	snprintf(path_made, sizeof path_made, "%s/io-bench-made-%u", directory, who);
 }
 
 static void pread4k(unsigned i) {
-	if (pread(small, buffer, 4096, (off_t)(i % (FILE_BYTES / 4096)) * 4096) != 4096) die("pread");
+	if (pread(small, buffer, 4096, (off_t)(i % (SMALL_FILE / 4096)) * 4096) != 4096) die("pread");
 }
 static void pwrite4k(unsigned i) {
-	if (pwrite(small, buffer, 4096, (off_t)(i % (FILE_BYTES / 4096)) * 4096) != 4096) die("pwrite");
+	if (pwrite(small, buffer, 4096, (off_t)(i % (SMALL_FILE / 4096)) * 4096) != 4096) die("pwrite");
 }
 static void stat_file(unsigned i) {
 	struct stat st;
@@ -90,39 +77,142 @@ static void write1m(unsigned i) {
 	if (pwrite(large, buffer, LARGE, (off_t)(i % (LARGE_FILE / LARGE)) * LARGE) != LARGE) die("write 1 MiB");
 }
 
-static const struct {
+static struct one {
 	const char *name;
 	void (*call)(unsigned i);
-} cases[] = {{"pread4k", pread4k}, {"pwrite4k", pwrite4k}, {"stat", stat_file}, {"openClose", open_close}, {"createUnlink", create_unlink}, {"read1m", read1m}, {"write1m", write1m}};
+	unsigned calls, for_ms; /* as many as took about that long */
+} cases[] = {
+	{.name = "pread4k", .call = pread4k}, {.name = "pwrite4k", .call = pwrite4k}, {.name = "stat", .call = stat_file}, {.name = "openClose", .call = open_close},
+	{.name = "createUnlink", .call = create_unlink}, {.name = "read1m", .call = read1m}, {.name = "write1m", .call = write1m},
+};
 
-static int compare(const void *a, const void *b) {
-	double difference = *(const double *)a - *(const double *)b;
-	return difference < 0 ? -1 : difference > 0;
+struct cpu {
+	uint64_t own, server;
+};
+static struct cpu cpu_now(void) { return (struct cpu){read_clock(CLOCK_PROCESS_CPUTIME_ID), server_ns()}; }
+
+static void say(double calls, double ns, double median, struct cpu before) {
+	struct cpu after = cpu_now();
+	printf("{\"calls\":%.0f,\"ns\":%.1f,\"p50\":%.1f,\"cpuNs\":%.1f,\"serverCpuNs\":%.1f}\n", calls, ns, median, (double)(after.own - before.own) / calls, (double)(after.server - before.server) / calls);
+	fflush(stdout);
 }
 
-static void measure(unsigned index) {
-	/* As many calls as take about 60 ms. */
-	unsigned calls = 1;
-	for (;;) {
+/* ---- one thread, back to back: only the whole is timed ------------------------------------------------------------------------ */
+static void measure(struct one *one, unsigned ms) {
+	if (one->for_ms != ms) {
+		uint64_t took = 0;
+		for (one->calls = 1; one->calls < 1u << 24; one->calls *= 2) {
+			uint64_t start = now_ns();
+			for (unsigned i = 0; i < one->calls; i++) one->call(i);
+			took = now_ns() - start;
+			if (took > ms * 500000u) break;
+		}
+		uint64_t fitting = (uint64_t)one->calls * ms * 1000000u / (took + 1);
+		one->calls = fitting < 1 ? 1 : fitting > 1u << 24 ? 1u << 24 : (unsigned)fitting;
+		one->for_ms = ms;
+	}
+	struct cpu before = cpu_now();
+	uint64_t start = now_ns();
+	for (unsigned i = 0; i < one->calls; i++) one->call(i);
+	double ns = (double)(now_ns() - start) / one->calls;
+	say(one->calls, ns, ns, before);
+}
+
+/* ---- several threads, or pauses between calls: every call is timed ------------------------------------------------------------- */
+struct task {
+	pthread_t thread;
+	const struct one *one;
+	unsigned who, think_us;
+	uint64_t calls, sum;
+	uint32_t *sample;
+};
+static _Atomic bool stop;
+
+static void think(unsigned us) {
+	if (us >= 100) usleep(us);
+	else if (us)
+		for (uint64_t until = now_ns() + us * 1000u; now_ns() < until;) continue;
+}
+
+static void *run(void *argument) {
+	struct task *task = argument;
+	prepare_thread(task->who);
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
 		uint64_t start = now_ns();
-		for (unsigned i = 0; i < calls; i++) cases[index].call(i);
+		task->one->call((unsigned)task->calls + task->who * 16);
 		uint64_t took = now_ns() - start;
-		if (took > 30000000u || calls > 1u << 24) break;
-		calls *= 2;
+		task->sample[task->calls++ % SAMPLES] = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
+		task->sum += took;
+		think(task->think_us);
 	}
-	double ns[ROUNDS], own[ROUNDS], served[ROUNDS];
-	for (unsigned round = 0; round < ROUNDS; round++) {
-		uint64_t own_before = own_cpu_ns(), served_before = server_cpu_ns(), start = now_ns();
-		for (unsigned i = 0; i < calls; i++) cases[index].call(i);
-		ns[round] = (double)(now_ns() - start) / calls;
-		own[round] = (double)(own_cpu_ns() - own_before) / calls;
-		uint64_t served_after = server_cpu_ns(); /* less than before when a thread has ended meanwhile */
-		served[round] = served_after > served_before ? (double)(served_after - served_before) / calls : 0;
+	free(buffer);
+	return NULL;
+}
+
+static int compare(const void *a, const void *b) {
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return (x > y) - (x < y);
+}
+
+static void measure_threads(const struct one *one, unsigned ms, unsigned threads, unsigned think_us) {
+	static struct task task[THREADS_MAX];
+	uint64_t calls = 0, sum = 0;
+	size_t samples = 0;
+	uint32_t *all = malloc(sizeof *all * SAMPLES * threads);
+	if (!all) die("memory");
+	atomic_store(&stop, false);
+	struct cpu before = cpu_now();
+	for (unsigned i = 0; i < threads; i++) {
+		task[i] = (struct task){.one = one, .who = i, .think_us = think_us, .sample = malloc(sizeof *all * SAMPLES)};
+		if (!task[i].sample || pthread_create(&task[i].thread, NULL, run, &task[i])) die("thread");
 	}
-	qsort(ns, ROUNDS, sizeof *ns, compare);
-	qsort(own, ROUNDS, sizeof *own, compare);
-	qsort(served, ROUNDS, sizeof *served, compare);
-	printf("%s\"%s\":{\"ns\":%.1f,\"minNs\":%.1f,\"cpuNs\":%.1f,\"serverCpuNs\":%.1f}", index ? "," : "{", cases[index].name, ns[ROUNDS / 2], ns[0], own[ROUNDS / 2], served[ROUNDS / 2]);
+	usleep(ms * 1000);
+	atomic_store(&stop, true);
+	for (unsigned i = 0; i < threads; i++) {
+		pthread_join(task[i].thread, NULL);
+		size_t count = task[i].calls < SAMPLES ? task[i].calls : SAMPLES;
+		memcpy(all + samples, task[i].sample, count * sizeof *all);
+		samples += count;
+		calls += task[i].calls;
+		sum += task[i].sum;
+		free(task[i].sample);
+	}
+	qsort(all, samples, sizeof *all, compare);
+	say((double)calls, (double)sum / (double)calls, all[samples / 2], before);
+	free(all);
+}
+
+static void pin(int cpu) {
+	static cpu_set_t all;
+	cpu_set_t one;
+	if (!CPU_COUNT(&all)) sched_getaffinity(0, sizeof all, &all);
+	CPU_ZERO(&one);
+	if (cpu >= 0) CPU_SET((unsigned)cpu, &one);
+	if (sched_setaffinity(0, sizeof one, cpu >= 0 ? &one : &all)) die("affinity");
+	printf("{\"cpu\":%d}\n", cpu);
+	fflush(stdout);
+}
+
+static void serve(const char *line) {
+	int cpu;
+	if (sscanf(line, "pin %d", &cpu) == 1) {
+		pin(cpu);
+		return;
+	}
+	char name[32];
+	unsigned ms = 0, threads = 1, think_us = 0;
+	if (sscanf(line, "%31s %u %u %u", name, &ms, &threads, &think_us) < 2 || threads < 1 || threads > THREADS_MAX) {
+		fprintf(stderr, "io-bench: not understood: %s\n", line);
+		exit(2);
+	}
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		if (strcmp(cases[i].name, name)) continue;
+		if (threads > 1 || think_us) measure_threads(&cases[i], ms, threads, think_us);
+		else measure(&cases[i], ms);
+		return;
+	}
+	fprintf(stderr, "io-bench: no case %s\n", name);
+	exit(2);
 }
 
 int main(int argc, char **argv) {
@@ -130,21 +220,21 @@ int main(int argc, char **argv) {
 		fprintf(stderr, "usage: io-bench DIRECTORY [SERVER_PID]\n");
 		return 2;
 	}
-	server = argc > 2 ? atol(argv[2]) : 0;
-	snprintf(path_small, sizeof path_small, "%s/io-bench-small", argv[1]);
-	snprintf(path_large, sizeof path_large, "%s/io-bench-large", argv[1]);
-	snprintf(path_made, sizeof path_made, "%s/io-bench-made", argv[1]);
-	if (posix_memalign((void **)&buffer, 4096, LARGE)) die("memory");
-	memset(buffer, 'x', LARGE);
+	directory = argv[1];
+	if (argc > 2 && atol(argv[2]) > 0) has_server = clock_getcpuclockid((pid_t)atol(argv[2]), &server_clock) == 0;
+	snprintf(path_small, sizeof path_small, "%s/io-bench-small", directory);
+	snprintf(path_large, sizeof path_large, "%s/io-bench-large", directory);
+	prepare_thread(99);
 	small = open(path_small, O_RDWR | O_CREAT, 0644);
 	large = open(path_large, O_RDWR | O_CREAT, 0644);
 	if (small < 0 || large < 0) die("open");
-	for (unsigned i = 0; i < FILE_BYTES / 4096; i++) pwrite4k(i);
+	for (unsigned i = 0; i < SMALL_FILE / 4096; i++) pwrite4k(i);
 	for (unsigned i = 0; i < LARGE_FILE / LARGE; i++) write1m(i);
-	for (unsigned i = 0; i < FILE_BYTES / 4096; i++) pread4k(i);
+	for (unsigned i = 0; i < SMALL_FILE / 4096; i++) pread4k(i);
 	for (unsigned i = 0; i < LARGE_FILE / LARGE; i++) read1m(i);
-	for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) measure(i);
-	printf("}\n");
+	printf("{\"ready\":true}\n");
+	fflush(stdout);
+	for (char line[256]; fgets(line, sizeof line, stdin);) serve(line);
 	close(small);
 	close(large);
 	unlink(path_small);

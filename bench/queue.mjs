@@ -1,13 +1,14 @@
 /**
  * The queues across processes: ours (relaxed queue and mailboxes) beside published ones, and how requests are waited for. Built from the shipped sources (native/ipc) and bench/queue.
- * Usage: npm run bench -- queue [--json] [--quick] [--ms N]     N: milliseconds of each figure (200)
+ * Usage: npm run bench -- queue [--json] [--quick] [--ms N]     N: milliseconds of each figure (200; 50 among the other parts, where it is quick)
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { checkout, say } from '../scripts/shared.mjs';
+import { checkout, Failure, say } from '../scripts/shared.mjs';
+import { table, unique } from './report.mjs';
 
 const SOURCES = ['main', 'rivals', 'transfer', 'requests'].map((name) => `bench/queue/${name}.c`);
 const SHIPPED = ['client', 'mailbox', 'queue', 'receiver', 'waiting'].map((name) => `native/ipc/${name}.c`);
@@ -19,7 +20,7 @@ function build(work) {
   return program;
 }
 
-async function measure(program, what, ms) {
+async function runProgram(program, what, ms) {
   const child = spawn(program, [what, String(ms)], { stdio: ['ignore', 'pipe', 'inherit'] });
   const ended = new Promise((resolve) => child.on('close', resolve));
   const figures = [];
@@ -31,13 +32,6 @@ async function measure(program, what, ms) {
   return figures;
 }
 
-const unique = (list) => [...new Set(list)];
-const pad = (cells, widths) =>
-  cells.map((cell, i) => (i ? cell.padStart(widths[i]) : cell.padEnd(widths[i]))).join('  ');
-function table(title, rows) {
-  const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
-  return `${title}\n${rows.map((row) => pad(row, widths)).join('\n')}\n`;
-}
 const short = (ns) =>
   ns < 10_000 ? `${ns}` : ns < 10_000_000 ? `${Math.round(ns / 1000)}us` : `${Math.round(ns / 1e6)}ms`;
 
@@ -87,33 +81,34 @@ function requestTables(figures) {
   ];
 }
 
-export async function main() {
-  const argument = process.argv.indexOf('--ms');
-  const ms = argument > 0 ? Number(process.argv[argument + 1]) : 200;
-  if (!(ms >= 10 && ms <= 60_000)) throw new Error('--ms must be 10 to 60000');
-  const quick = process.argv.includes('--quick');
+/** Each queue for `ms` milliseconds per number of clients; `quick`: the way of waiting that is shipped, alone. */
+export async function figuresOf({ ms, quick }) {
+  if (!(ms >= 10 && ms <= 60_000)) throw new Failure('--ms must be 10 to 60000');
   const work = mkdtempSync(path.join(os.tmpdir(), 'diciclo-bench-'));
   try {
     const program = build(work);
     const figures = [];
     for (const what of ['transfer', ...(quick ? ['quick'] : ['waiting', 'idle'])]) {
-      say(`bench: ${what}`);
-      figures.push(...(await measure(program, what, ms)));
+      say(`bench: queue: ${what}`);
+      figures.push(...(await runProgram(program, what, ms)));
     }
-    const machine = { cpus: os.cpus().length, model: os.cpus()[0]?.model, kernel: os.release(), millisecondsEach: ms };
-    if (process.argv.includes('--json')) {
-      process.stdout.write(`${JSON.stringify({ machine, figures }, null, 1)}\n`);
-      return;
-    }
-    const of = (kind) => figures.filter((figure) => figure.kind === kind);
-    const idle = of('idle').map(
-      ({ transport, clients, workersCpuShare, workerSleeps }) =>
-        `${transport}: ${clients} clients that say nothing cost the workers ${(workersCpuShare * 100).toFixed(3)} % of a CPU (${workerSleeps} sleeps)\n`,
-    );
-    process.stdout.write(
-      `${[...transferTables(of('transfer')), ...requestTables(of('request'))].join('\n')}\n${idle.join('')}`,
-    );
+    return figures;
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
 }
+
+export function report(figures) {
+  const of = (kind) => figures.filter((figure) => figure.kind === kind);
+  const idle = of('idle').map(
+    ({ transport, clients, workersCpuShare, workerSleeps }) =>
+      `${transport}: ${clients} clients that say nothing cost the workers ${(workersCpuShare * 100).toFixed(3)} % of a CPU (${workerSleeps} sleeps)\n`,
+  );
+  return `${[...transferTables(of('transfer')), ...requestTables(of('request'))].join('\n')}\n${idle.join('')}`;
+}
+
+export function measure({ options, alone }) {
+  return figuresOf({ ms: options.ms ?? (alone ? 200 : 50), quick: options.quick || !alone });
+}
+
+export const goals = () => [];

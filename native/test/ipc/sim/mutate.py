@@ -15,7 +15,7 @@ ARM = 'atomic_exchange_explicit(&box->ear, DC_EAR_ARMED, memory_order_seq_cst);'
 POOL, STAMPS = 'libservices/cache/pool.c', 'service/stamps.c'
 UPDATE = '''	make_odd(cache, page);
 	if (data)
-		page_copy(cache_page_data(cache, page) + offset, data, bytes);
+		page_copy(cache, cache_page_data(cache, page) + offset, data, bytes);
 	else
 		memset(cache_page_data(cache, page) + offset, 0, bytes);
 	make_even(cache, page);'''

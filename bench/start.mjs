@@ -1,0 +1,90 @@
+/**
+ * What beginning costs: `npm run bench -- start`. A process that attaches, a program under the library, the command line, a pool until its first I/O.
+ */
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { say } from '../scripts/shared.mjs';
+import { goal, median, nanoseconds, table } from './report.mjs';
+import { mountStack } from './sides.mjs';
+import { compile, library, sh } from './stage.mjs';
+
+const TIMES = 200;
+
+function milliseconds(run) {
+  const start = process.hrtime.bigint();
+  run();
+  return Number(process.hrtime.bigint() - start) / 1e6;
+}
+
+function commandLine(stage, times) {
+  const figures = { bareNode: [], poolList: [], create: [], mount: [], firstWrite: [] };
+  for (let i = 0; i < times; i++) {
+    figures.bareNode.push(milliseconds(() => sh('node', ['-e', '0'])));
+    figures.poolList.push(milliseconds(() => stage.diciclo('pool', 'list', '--json')));
+  }
+  const point = stage.at('first-mount');
+  stage.later(() => stage.destroy('bench-first'));
+  for (let i = 0; i < 3; i++) {
+    figures.create.push(
+      milliseconds(() => stage.diciclo('pool', 'create', 'bench-first', '--cores', '0.25', '--memory', '256Mi')),
+    );
+    figures.mount.push(
+      milliseconds(() =>
+        stage.mount('bench-first', point, `[cache: {size: 64Mi}, local: {path: ${stage.at('first-behind')}}]`),
+      ),
+    );
+    figures.firstWrite.push(
+      milliseconds(() => stage.run('bench-first', 'library', ['sh', '-c', `echo x > ${point}/x`])),
+    );
+    stage.destroy('bench-first');
+  }
+  return Object.fromEntries(Object.entries(figures).map(([name, list]) => [`${name}Ms`, median(list)]));
+}
+
+export async function measure({ stage, pool: get }) {
+  say('bench: start: command line, pool');
+  const commands = commandLine(stage, 7);
+  const pool = get();
+  say('bench: start: attach, programs');
+  const mount = mountStack(stage, pool, 'through');
+  const agent = await stage.agent(pool.bare, 'kernel', [compile('request-bench'), pool.directory]);
+  const attach = await agent.ask(`attach ${TIMES}`);
+  await agent.end();
+  const onHost = path.join(stage.at('side-ext4'), 'start');
+  writeFileSync(onHost, 'x');
+  stage.run(pool.bare, 'library', ['cp', onHost, path.join(mount, 'start')]);
+  const spawned = (...argv) =>
+    JSON.parse(
+      stage.run(pool.bare, 'kernel', [compile('spawn-bench'), String(TIMES), library, pool.directory, ...argv]),
+    );
+  const programs = {
+    true: spawned('true'),
+    'cat of a file on ext4': spawned('cat', onHost),
+    'cat of a file on the mount': spawned('cat', path.join(mount, 'start')),
+  };
+  // The mount's file without the library goes through the kernel door: ext4's is the bare one.
+  programs['cat of a file on the mount'].bareNs = programs['cat of a file on ext4'].bareNs;
+  return { attach, programs, commands };
+}
+
+export function report({ attach, programs, commands }) {
+  const rows = [['', 'bare', 'under the library', 'difference']];
+  for (const [name, { bareNs, preloadedNs }] of Object.entries(programs))
+    rows.push([name, nanoseconds(bareNs), nanoseconds(preloadedNs), nanoseconds(preloadedNs - bareNs)]);
+  const first = commands.createMs + commands.mountMs + commands.firstWriteMs;
+  return [
+    table("start: programs (the mount's file beside ext4's)", rows),
+    `attach ${nanoseconds(attach.attachNs)} (90 % below ${nanoseconds(attach.attachP90Ns)}), with the first answer ${nanoseconds(attach.firstAnswerNs)}`,
+    `bare node ${commands.bareNodeMs.toFixed(0)} ms, diciclo pool list ${commands.poolListMs.toFixed(0)} ms`,
+    `pool create ${commands.createMs.toFixed(0)} ms, fs mount ${commands.mountMs.toFixed(0)} ms, run with the first write ${commands.firstWriteMs.toFixed(0)} ms: nothing to first I/O ${first.toFixed(0)} ms`,
+    '',
+  ].join('\n');
+}
+
+export function goals({ attach, programs }) {
+  const { bareNs, preloadedNs } = programs.true;
+  return [
+    goal('attach of a process', attach.attachNs / 1e6, { most: 1, unit: 'ms' }),
+    goal('preload cost of true', (preloadedNs - bareNs) / 1e6, { most: 2, unit: 'ms' }),
+  ];
+}
