@@ -206,8 +206,8 @@ struct dc_arena {
 	uint32_t slots;
 	uint32_t client;      /* index */
 	uint32_t generation;
-	_Atomic uint32_t closed; /* by the service: this client is cut off, nobody answers any more */
 	struct dc_copy_choice copy; /* the service's, before the client has attached; the library checks it */
+	_Atomic uint32_t closed; /* by the service: this client is cut off, nobody answers any more */
 	struct dc_mailbox mailbox[DC_MAILBOX_PLACES];
 	alignas(DC_CACHE_LINE) struct dc_slot slot[DC_ARENA_SLOTS];
 	/* For information only: the library counts, the service reports. name: NUL-padded. */
