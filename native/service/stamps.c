@@ -12,7 +12,7 @@
 
 #include "regions.h"
 
-#define NAME_LOCKS 64u
+#define NAME_LOCKS 1024u
 #define CHANGE_MAX 6u
 
 struct dc_stamps {
@@ -70,15 +70,17 @@ static void changes_named(struct change *change, SELF, struct dc_node *parent, c
 static pthread_mutex_t *name_lock(struct dc_libservice *self, const struct dc_node *parent, const char *name) {
 	return &STAMPS->names[stamp_of(parent->ino, name, strlen(name)) % NAME_LOCKS];
 }
-static pthread_mutex_t *lock_name(struct dc_libservice *self, const struct dc_node *parent, const char *name) {
-	pthread_mutex_t *lock = name_lock(self, parent, name);
+static void lock_name(struct dc_context *context, pthread_mutex_t *lock) {
+	if (pthread_mutex_trylock(lock) == 0) return;
+	dc_block_begin(context); /* its holder may wait for its child */
 	pthread_mutex_lock(lock);
-	return lock;
+	dc_block_end(context);
 }
 
 #define CHANGE struct change change = {.stamps = STAMPS}
 #define NAMED(parent, name) \
-	pthread_mutex_t *lock = lock_name(self, parent, name); \
+	pthread_mutex_t *lock = name_lock(self, parent, name); \
+	lock_name(context, lock); \
 	CHANGE; \
 	changes_name(&change, parent, name)
 #define DONE(result_) \
@@ -159,8 +161,8 @@ static int stamps_rmdir(SELF, struct dc_node *parent, const char *name) {
 }
 static int stamps_rename(SELF, struct dc_node *from, const char *from_name, struct dc_node *to, const char *to_name, uint32_t flags) {
 	pthread_mutex_t *first = name_lock(self, from, from_name), *second = name_lock(self, to, to_name);
-	pthread_mutex_lock(first < second ? first : second);
-	if (first != second) pthread_mutex_lock(first < second ? second : first);
+	lock_name(context, first < second ? first : second);
+	if (first != second) lock_name(context, first < second ? second : first);
 	CHANGE;
 	changes_name(&change, from, from_name);
 	changes_name(&change, to, to_name);

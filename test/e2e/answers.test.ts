@@ -20,23 +20,24 @@ def is_open(name):
 def state(name):
     return repr((attributes(told(os.lstat, name)), attributes(told(os.stat, name)), told(os.access, name, os.F_OK), told(os.access, name, os.X_OK), told(os.readlink, name), is_open(name)))
 `;
-/** Asks the same questions again and again, so that it holds leases on every answer; each line with names is answered with what it is told of them then. */
+/** Asks the same questions again, so that it holds leases on every answer; each line with names is answered with what it is told of them then. */
 const asker = `
-import select, sys
+import sys
 from questions import *
 held = [os.open(name, os.O_RDONLY) for name in ('t/f', 't')]
 names = sys.argv[1:]
 while True:
-    for name in names: state(name)
-    for fd in held: os.fstat(fd)
-    if not select.select([sys.stdin], [], [], 0)[0]: continue
+    for _ in range(4):
+        for name in names: state(name)
+        for fd in held: os.fstat(fd)
+    print('ready', flush=True)
     line = sys.stdin.readline()
     if not line: break
     print(repr([state(name) for name in line.split()] + [attributes(os.fstat(held[1]))]), flush=True)
 `;
 /** Changes the tree in every way, each time asking the other process what it is told, and itself. */
 const changer = `
-import os, subprocess, sys, time
+import os, subprocess, sys
 from questions import *
 rounds = int(sys.argv[1])
 NAMES = 't t/f t/hard t/link t/new t/d t/d/x t/d/new t/moved/x t/none/none'.split()
@@ -61,6 +62,7 @@ def check(what, names=NAMES):
     mine = [state(name) for name in names] + [attributes(os.stat('t'))]
     for name, a, b in zip(names + ['handle of t'], answer, mine):
         if a != b: wrong.append((what, name, a, b))
+    other.stdout.readline() # it holds leases again
 def retarget():
     os.symlink('d', 't/new'); os.rename('t/new', 't/link')
 def append():
@@ -78,14 +80,46 @@ STEPS = dict(
     chown=lambda: os.chown('t/f', 5, 5), times=lambda: os.utime('t/f', (5, 6)), xattr=lambda: os.setxattr('t/f', 'user.a', b'v'), xattr2=lambda: os.removexattr('t/f', 'user.a'),
     rename=lambda: os.rename('t/f', 't/new'), rename_back=lambda: os.rename('t/new', 't/f'), rename_away=lambda: os.rename('t/f', 't/d/new'), rename_over=lambda: os.rename('t/d/new', 't/hard'),
     rename_directory=lambda: os.rename('t/d', 't/moved'), rename_directory_back=lambda: os.rename('t/moved', 't/d'))
+other.stdout.readline()
+check('start')
 for n in range(rounds):
     for what, step in STEPS.items():
         step()
         check(what)
-        if n % 3 == 1: time.sleep(0.001)
     tidy(); check('tidy'); prepare(); check('prepare')
 other.stdin.close(); other.wait()
 print('wrong', len(wrong), wrong[:2])
+`;
+/** One process appends and publishes each size when its write has returned, beside the mount; the other never finds less than was published before it looked. */
+const race = `
+import mmap, os, struct, subprocess, sys, time
+directory = sys.argv[1]
+path = directory + '/published'
+if len(sys.argv) == 2: open(path, 'wb').write(bytes(16))
+shared = mmap.mmap(os.open(path, os.O_RDWR), 16)
+published = lambda: struct.unpack_from('q', shared, 0)[0]
+if len(sys.argv) > 2: # the writer
+    fd = os.open('grows', os.O_WRONLY | os.O_APPEND)
+    for n in range(1, 100000):
+        os.write(fd, b'x')
+        struct.pack_into('q', shared, 0, n)
+        if n % 50 == 0: time.sleep(0.002)
+        if shared[8]: break
+    sys.exit()
+open('grows', 'w').close()
+held, wrong, looks = os.open('grows', os.O_RDONLY), 0, 0
+env = dict(os.environ, LD_PRELOAD=os.environ['WRITER_PRELOAD'])
+writer = subprocess.Popen([sys.executable, 'race.py', directory, 'writer'], env=env)
+over = time.monotonic() + 3
+while time.monotonic() < over or not published():
+    least = published()
+    wrong += os.stat('grows').st_size < least
+    least = published()
+    wrong += os.fstat(held).st_size < least
+    looks += 1
+shared[8] = 1
+writer.wait()
+print('wrong', wrong)
 `;
 /** Children of every kind know what they are told themselves, and nothing of their parent's: each changes a name that the parent holds a lease on, and the parent one of the child's. */
 const family = `
@@ -126,7 +160,7 @@ describe.each(['write-through', 'write-back'])('cache %s', (mode) => {
   /** A directory with the programs; how to start the changer there through a door, the asker always through the library. */
   const prepare = async (name: string) => {
     await pool.sh('kernel', `mkdir ${name}`);
-    for (const [file, text] of Object.entries({ questions, asker, changer, family }))
+    for (const [file, text] of Object.entries({ questions, asker, changer, family, race }))
       await pool.sh('kernel', `cat > ${name}/${file}.py <<'E'\n${text}\nE`);
   };
   const change = (name: string, door: Door, rounds: number) =>
@@ -143,6 +177,17 @@ describe.each(['write-through', 'write-back'])('cache %s', (mode) => {
       const before = await leased();
       expect(await change(door, door, 4)).toBe('wrong 0 []');
       expect((await leased()) - before).toBeGreaterThan(1000);
+    },
+    120_000,
+  );
+
+  test.each<Door>(['library', 'kernel'])(
+    'races with a writer by the %s door',
+    async (door) => {
+      await prepare(`race-${door}`);
+      const preload = door === 'kernel' ? '' : '"$LD_PRELOAD"';
+      const run = `cd race-${door}; WRITER_PRELOAD=${preload} python3 race.py ${pool.work}`;
+      expect(await pool.sh('library', run, { timeout: 100_000 })).toBe('wrong 0');
     },
     120_000,
   );

@@ -275,7 +275,9 @@ static void test_behind(void) {
 	struct call call = lease_of(&a, DC_OP_STAT, "w/f", 0, &result);
 	snprintf(path, sizeof path, "%s/w/f", harness.data);
 	EXPECT(0, truncate(path, 4321));
-	while (holds(&call.lease)) usleep(1000);
+	uint64_t changed = now_ns();
+	while (now_ns() <= changed + 1000000000u) usleep(1000);
+	check(!holds(&call.lease), "no lease holds longer than the cache believes", 0);
 	call = ask(&a, DC_OP_STAT, "w/f", 0, &result);
 	EXPECT(4321, (int64_t)call.attr.size);
 	tidy();

@@ -94,8 +94,8 @@ MUTATIONS = {
         'atomic_store_explicit(stamp, atomic_load_explicit(stamp, memory_order_seq_cst) - 1, memory_order_seq_cst);', 'stamp.h'),
     'stamp-read-after-name': ('stamps: names', 'service/walk.c', LOOKUP, '\n'.join(reversed(LOOKUP.split('\n')))),
     'stamp-read-after-attributes': ('stamps: attributes', 'service/walk.c', GETATTR, '\n'.join(reversed(GETATTR.split('\n')))),
-    'name-not-locked': ('stamps: whose', STAMPS, '\tpthread_mutex_lock(lock);\n\treturn lock;', '\treturn lock;'),
-    'named-not-changed': ('stamps: whose', STAMPS, '\tif (!error) changes_attributes(change, node);', ''),
+    'name-not-locked': ('stamps: whose', STAMPS, '\tlock_name(context, lock); \\\n', ''),
+    'named-not-changed': ('stamps: whose', STAMPS, '\tif (!error) changes_attributes(change, node);', '\t(void)error;'),
     'keeper-does-not-look': ('stamps: attributes', 'test/ipc/sim/stamps.c', 'return atomic_load_explicit(stamp, memory_order_acquire) == given;', 'return true;', 'stamp.h'),
 }
 

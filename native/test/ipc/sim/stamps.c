@@ -29,6 +29,11 @@ static struct {
 	unsigned kept;
 } world;
 
+static void raise_to(_Atomic uint64_t *known, uint64_t value) {
+	uint64_t seen = atomic_load(known);
+	while (seen < value && !atomic_compare_exchange_strong(known, &seen, value)) continue;
+}
+
 /* ---- the stack ------------------------------------------------------------------------------------------------------------------ */
 static int bottom_lookup(struct dc_libservice *self, struct dc_context *context, struct dc_node *parent, const char *path, size_t length, struct dc_node **node, struct dc_attr *attr, size_t *consumed) {
 	unsigned which = world.scenario->stamps == SIM_LAST_NAMES ? world.bound[*path - 'a'] : atomic_load_explicit(&world.named, memory_order_acquire) & 1 ? 2 : 0;
@@ -41,7 +46,11 @@ static int bottom_getattr(struct dc_libservice *self, struct dc_context *context
 	return 0;
 }
 static int bottom_setattr(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, const struct dc_attr *set, uint32_t mask, struct dc_attr *attr) {
-	attr->st.st_size = (off_t)atomic_fetch_add(&world.version[node == &world.file[1]], 1) + 1;
+	unsigned file = node == &world.file[1];
+	dc_pause();
+	attr->st.st_size = (off_t)atomic_fetch_add(&world.version[file], 1) + 1;
+	raise_to(&world.known[file], (uint64_t)attr->st.st_size); /* from here on anybody may have seen it */
+	dc_pause();
 	return 0;
 }
 static int bottom_create(struct dc_libservice *self, struct dc_context *context, struct dc_node *parent, const char *name, mode_t mode, int flags, struct dc_node **node, struct dc_attr *attr) {
@@ -77,6 +86,8 @@ static uint64_t bottom_believed(struct dc_libservice *self, struct dc_node *node
 /* ---- what the layer needs of the service ----------------------------------------------------------------------------------------- */
 bool dc_regions_open(void) { return true; }
 bool dc_stack_believes(const struct dc_libservice *root) { return true; }
+void dc_block_begin(struct dc_context *blocked) {}
+void dc_block_end(struct dc_context *blocked) {}
 static void *cache_region(const struct dc_host *host, size_t bytes, uint32_t *region) { return world.board; }
 static void cache_release(const struct dc_host *host, uint32_t region) {}
 
@@ -85,11 +96,6 @@ static struct dc_cred cred;
 static struct dc_context context = {.cred = &cred};
 #define CALL(operation, ...) DC_FILE_CALL(world.instance.root, operation, &context, __VA_ARGS__)
 
-static void raise_to(_Atomic uint64_t *known, uint64_t value) {
-	uint64_t seen = atomic_load(known);
-	while (seen < value && !atomic_compare_exchange_strong(known, &seen, value)) continue;
-}
-
 static void change(void *argument) {
 	unsigned changer = (unsigned)(uintptr_t)argument;
 	struct dc_attr attr = {0};
@@ -97,7 +103,6 @@ static void change(void *argument) {
 	for (unsigned i = 0; i < world.scenario->requests; i++) {
 		if (world.scenario->stamps == SIM_ATTRIBUTES) {
 			CALL(setattr, &world.file[0], &attr, 0, &attr);
-			raise_to(&world.known[0], (uint64_t)attr.st.st_size);
 		} else if (world.scenario->stamps == SIM_NAMES) {
 			if (i & 1) CALL(create, &world.root, "a", 0644, O_RDWR, &node, &attr);
 			else CALL(unlink, &world.root, "a");
