@@ -15,7 +15,7 @@ static const char *leads(struct dc_client *client, uint32_t instance, uint64_t h
 	text[0] = 0;
 	return harness_call(client, &call) == DC_RESULT_LEAVES ? text : "";
 }
-#define LEADS(to, ...) do { const char *to_ = leads(client, __VA_ARGS__); if (strcmp(to_, to)) fprintf(stderr, "  leads to \"%s\"\n", to_); check(!strcmp(to_, to), #__VA_ARGS__ " leads to " #to, 0); } while (0)
+#define LEADS(to, ...) do { const char *to_ = leads(client, __VA_ARGS__); if (strcmp(to_, to)) fprintf(stderr, "  leads to \"%s\"\n", to_ ? to_ : "nothing"); check(!strcmp(to_, to), #__VA_ARGS__ " leads to " #to, 0); } while (0)
 
 static void make(struct dc_client *client) {
 	EXPECT(0, simple(client, DC_OP_MKDIR, "a", 0755));
