@@ -71,7 +71,10 @@ static TLS struct {
 	bool pending; /* one came meanwhile */
 	bool forking;
 	unsigned depth;
-	uintptr_t outermost;
+	struct {
+		uintptr_t frame;
+		int state; /* of cancellation, to be put back */
+	} call[NESTED_MAX]; /* carried calls that are being made, the innermost last */
 } thread;
 
 /* ---- from within the handler, in other places ---------------------------------------------------------------------------------- */
@@ -132,13 +135,16 @@ static long copy(bool in, void *ours, long theirs, size_t size) {
 }
 
 /* ---- signals ------------------------------------------------------------------------------------------------------------------- */
+/* Held by a process: in a forked child a thread of the parent does not hold it. */
 static uint64_t lock_actions(void) {
 	uint64_t all = ~UINT64_C(0), before = 0;
+	uint32_t self = (uint32_t)dc_raw6(SYS_getpid, 0, 0, 0, 0, 0, 0);
 	dc_raw6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, (long)&before, sizeof all, 0, 0);
 	for (;;) {
 		uint32_t seen = 0;
-		if (atomic_compare_exchange_strong(&actions_lock, &seen, 1)) return before;
-		dc_futex_wait(&actions_lock, 1, 1000000);
+		if (atomic_compare_exchange_strong(&actions_lock, &seen, self)) return before;
+		if (seen != self && atomic_compare_exchange_strong(&actions_lock, &seen, self)) return before;
+		dc_futex_wait(&actions_lock, self, 1000000);
 	}
 }
 
@@ -378,21 +384,34 @@ static bool is_kernels(long number, const long a[6]) {
 	return false;
 }
 
+/* A carried call that is not above us any more has been left by longjmp. */
+static void drop_left(uintptr_t frame) {
+	while (thread.depth && thread.call[thread.depth - 1].frame <= frame) {
+		int state = thread.call[thread.depth - 1].state;
+		if (state != PTHREAD_CANCEL_DISABLE) pthread_setcancelstate(state, NULL);
+		thread.depth--; /* last: a handler may leave before it */
+	}
+}
+
 /* libc makes some of its calls where it must not be cancelled, and those that may be are so by their thread's type: as soon as that can act again. */
 static long carried(long number, const long a[6], uintptr_t frame) {
-	if (thread.depth && frame > thread.outermost) thread.depth = 0; /* left by longjmp */
-	if (thread.depth >= NESTED_MAX) return raw(number, a); /* never for ever */
-	if (thread.depth++ == 0) thread.outermost = frame;
-	int state;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	if (thread.depth == NESTED_MAX) return raw(number, a); /* never for ever */
+	unsigned at = thread.depth;
+	thread.call[at].frame = frame;
+	thread.call[at].state = PTHREAD_CANCEL_DISABLE;
+	thread.depth = at + 1;
+	atomic_signal_fence(memory_order_seq_cst);
+	thread.call[at].frame = frame; /* again: until now a handler's calls used the same entry */
+	thread.call[at].state = PTHREAD_CANCEL_DISABLE;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &thread.call[at].state);
 	long result = dc_syscall(number, a);
-	if (thread.depth) thread.depth--;
-	if (state != PTHREAD_CANCEL_DISABLE) pthread_setcancelstate(state, NULL);
+	drop_left(frame);
 	return result;
 }
 
 static long answer(long number, const long a[6], ucontext_t *context) {
 	if (!dc_active) switch_dispatch(false);
+	if (thread.depth) drop_left((uintptr_t)context);
 	switch (number) {
 	case SYS_rt_sigreturn: dc_dispatch_sigreturn((uintptr_t)context->uc_mcontext.gregs[REG_RSP]);
 	case SYS_rt_sigaction: return set_action(a);

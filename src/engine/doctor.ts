@@ -366,7 +366,7 @@ function dispatchOf(facts: ProgramFacts): Finding {
   if (facts.go) return say("would carry Go's own system calls, if cgo makes its threads", fix);
   if (facts.ownCalls.length > 0) return say(`would carry its own system calls (${facts.ownCalls.join(', ')}) too`, fix);
   return say(
-    'not needed: it makes no file calls of its own; it would carry what the C library does inside (nftw, glob)',
+    'not needed: no file calls of its own were found; it would carry what the C library does inside (nftw, glob)',
   );
 }
 

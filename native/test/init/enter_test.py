@@ -1,4 +1,5 @@
 """diciclo-enter: surroundings, exit statuses, signals, terminals, mounts shown on the host."""
+import json
 import os
 import pty
 import select
@@ -32,7 +33,7 @@ class Enter(PoolCase):
         outcome = pool.enter('true')
         self.assertEqual((outcome.returncode, 'not running' in outcome.stderr), (125, True), outcome.stderr)
         pool.start()
-        for options in [['--door', 'window'], ['--door', 'library'], ['--cgroup', '/nonexistent/cgroup.procs'], ['--cwd', 'relative'], ['--surprise']]:
+        for options in [['--door', 'window'], ['--door', 'library'], ['--library', LIBRARY, '--syscalls', 'some'], ['--door', 'kernel', '--syscalls', 'dispatch'], ['--cgroup', '/nonexistent/cgroup.procs'], ['--cwd', 'relative'], ['--surprise']]:
             self.assertEqual(pool.enter('true', options=options).returncode, 125, options)
         outcome = pool.enter('true', options=['--cwd', '/nonexistent'])
         self.assertEqual(outcome.returncode, 125)
@@ -60,6 +61,17 @@ class Enter(PoolCase):
         outcome = pool.enter('/bin/sh', '-c', 'echo $LD_PRELOAD $DICICLO_POOL_DIR', options=['--library', LIBRARY], env=env)
         self.assertEqual(outcome.stdout, f'{LIBRARY}:/other.so {pool.directory}\n')
         outcome = pool.enter('/bin/sh', '-c', 'echo $DICICLO_POOL_DIR', options=['--library', LIBRARY, '--door', 'kernel'], env={**env, 'LD_PRELOAD': '', 'DICICLO_POOL_DIR': '/x'})
+        self.assertEqual(outcome.stdout, '\n')
+
+    def test_system_calls(self):
+        pool = self.pool().start()
+        features = json.loads(subprocess.run([ENTER, '--features'], capture_output=True, text=True, check=True).stdout)
+        outcome = pool.enter('/bin/sh', '-c', 'echo $DICICLO_SYSCALLS', options=['--library', LIBRARY, '--syscalls', 'dispatch'])
+        if features['dispatch']:
+            self.assertEqual(outcome.stdout, 'dispatch\n')
+        else:
+            self.assertEqual((outcome.returncode, 'cannot dispatch' in outcome.stderr), (125, True), outcome.stderr)
+        outcome = pool.enter('/bin/sh', '-c', 'echo $DICICLO_SYSCALLS', options=['--library', LIBRARY], env={'PATH': os.environ['PATH'], 'DICICLO_SYSCALLS': 'dispatch'})
         self.assertEqual(outcome.stdout, '\n')
 
     def test_signals(self):

@@ -504,6 +504,12 @@ class Servers(PoolCase):
         pool = self.pool().start()
         self.start_server(pool, 's', 'echo $LD_PRELOAD $DICICLO_POOL_DIR', door='library', env={'LD_PRELOAD': ''})
         wait_for('its output', lambda: pool.directory in pool.log('server-s'))
+        answer = self.start_server(pool, 't', 'echo $DICICLO_SYSCALLS', door='library', syscalls='dispatch')
+        if answer['ok']:
+            wait_for('its output', lambda: 'dispatch' in pool.log('server-t'))
+        else:
+            self.assertIn('cannot dispatch', self.refused(answer, 'EINVAL'))
+        self.refused(self.start_server(pool, 'u', 'true', door='kernel', syscalls='dispatch'), 'EINVAL')
 
     def test_what_cannot_be_started_is_not_known(self):
         pool = self.pool().start()

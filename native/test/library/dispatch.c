@@ -442,9 +442,14 @@ static void storm(void) {
 	for (volatile int jumps = 0; jumps < 100; jumps++) {
 		if (sigsetjmp(away, 1)) continue;
 		ualarm(300, 0);
-		for (;;) OWN(pread64, handler_fd, bytes, 4, 0);
+		for (int i = 0;; i++) OWN(pwrite64, handler_fd, "sign", 4, i % 4096);
 	}
+	OWN(ftruncate, handler_fd, 4);
+	OWN(pwrite64, handler_fd, "sign", 4, 0);
 	show_own("after the jumps", OWN(pread64, handler_fd, bytes, 4, 0));
+	int state;
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
+	printf("can be cancelled %d\n", state == PTHREAD_CANCEL_ENABLE);
 }
 
 /* ---- stacks --------------------------------------------------------------------------------------------------------------------------- */
