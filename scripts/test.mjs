@@ -2,22 +2,26 @@
 /**
  * The project's whole test: sets the machine up, checks types and style, runs the TypeScript tests, the native tests (plain and sanitized), the engine's tests once
  * more on cgroup v2 in a guest, and looks for what they left behind. The last line is `N passed, N failed` (and `, N skipped` when any).
- * Usage: node scripts/test.mjs [PART ...]   parts: check ts native asan tsan guest, or a folder or file below test/ (engine, spec ...). Default: all.
+ * Usage: node scripts/test.mjs [PART ...]   parts: check ts native asan tsan fuzz guest, or a folder or file below test/ (engine, spec ...). Default: all.
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { buildFuzz, fuzz, TARGETS } from './fuzz.mjs';
 import { runInGuest } from './guest.mjs';
 import { findLeftovers, MARK } from './leftovers.mjs';
 import { buildNative, setup } from './setup.mjs';
 import { checkout, Exit, Failure, fail, run, say, seconds } from './shared.mjs';
 
-const PARTS = ['check', 'ts', 'native', 'asan', 'tsan', 'guest'];
+const PARTS = ['check', 'ts', 'native', 'asan', 'tsan', 'fuzz', 'guest'];
 const VITEST = 'node_modules/vitest/vitest.mjs';
 /** What runs on cgroup v2 in the guest: the same files as on the host. */
 const GUEST_TESTS = ['resources', 'pools', 'native'].map((name) => `test/engine/${name}.test.ts`);
 const GUEST_TIMEOUT_SECONDS = 900;
+const FUZZ_SECONDS = 10;
+/** What threads of a service do to each other, not what programs do: few, since they run many times slower. */
+const THREAD_TESTS = ['leases', 'trust', 'writeback'].map((name) => `test/e2e/${name}.test.ts`);
 
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];
@@ -102,20 +106,26 @@ async function native(part, directory, options, env = process.env) {
 const sanitized = (sanitizers) => ['--buildtype=debugoptimized', `-Db_sanitize=${sanitizers}`, '-Db_lundef=false'];
 
 /**
- * The real programs once more against the sanitized service. The library stays plain: a sanitizer's runtime must come first in a process, and the programs are
+ * Real programs once more against the sanitized service. The library stays plain: a sanitizer's runtime must come first in a process, and the programs are
  * other people's. A report in the service's log fails the test that caused it (test/e2e/harness.ts).
  */
-async function sanitizedService() {
+async function sanitizedService(part, build, tests) {
   const mixed = mkdtempSync(path.join(os.tmpdir(), 'diciclo-test-'));
   for (const [name, from] of Object.entries({
-    service: 'build-asan',
-    libservices: 'build-asan',
+    service: build,
+    libservices: build,
     init: 'build',
     library: 'build',
   }))
     symlinkSync(path.join(checkout, from, name), path.join(mixed, name));
-  await vitest('real programs (sanitized service)', ['test/e2e'], { DICICLO_BUILD_DIR: mixed });
+  await vitest(part, tests, { DICICLO_BUILD_DIR: mixed });
   rmSync(mixed, { recursive: true, force: true });
+}
+
+/** Every fuzz target for some seconds, from the committed corpora; `npm run fuzz` goes on for longer. */
+async function fuzzAll() {
+  await buildFuzz();
+  for (const target of TARGETS) countStatus(`fuzz ${target}`, await fuzz(target, FUZZ_SECONDS));
 }
 
 /** The engine's tests on pure cgroup v2, counted like all others. */
@@ -183,9 +193,13 @@ async function main(argv) {
   if (wants('native')) await native('native', 'build', ['--buildtype=release']);
   if (wants('asan')) {
     await native('native (address, undefined)', 'build-asan', sanitized('address,undefined'));
-    await sanitizedService();
+    await sanitizedService('real programs (sanitized service)', 'build-asan', ['test/e2e']);
   }
-  if (wants('tsan')) await native('native (thread)', 'build-tsan', [...sanitized('thread'), '-Dc_args=-Wno-tsan']);
+  if (wants('tsan')) {
+    await native('native (thread)', 'build-tsan', [...sanitized('thread'), '-Dc_args=-Wno-tsan']);
+    await sanitizedService('real programs (thread-sanitized service)', 'build-tsan', THREAD_TESTS);
+  }
+  if (wants('fuzz')) await fuzzAll();
   if (wants('guest')) await guest();
   const left = await stillThere(before);
   count('nothing left behind', left.length === 0 ? { passed: 1 } : { failed: left.length, names: left });

@@ -21,6 +21,7 @@
 #define CONNECTIONS_MAX 64
 #define LINE_MAX_BYTES 65536u
 #define SEND_TIMEOUT_S 5
+#define CONTROL_NICE (-10) /* it does little, and is waited for by people, however busy the workers are */
 
 struct connection {
 	int fd;
@@ -156,6 +157,7 @@ static void accept_one(void) {
 
 static void *control_main(void *unused) {
 	pthread_setname_np(pthread_self(), "control");
+	setpriority(PRIO_PROCESS, (id_t)gettid(), CONTROL_NICE); /* this thread alone. Without the right to it: as the others */
 	for (;;) {
 		struct pollfd poll_list[CONNECTIONS_MAX + 2] = {{.fd = control.stop[0], .events = POLLIN}, {.fd = control.listener, .events = POLLIN}};
 		for (unsigned i = 0; i < CONNECTIONS_MAX; i++) poll_list[i + 2] = (struct pollfd){.fd = control.connection[i].fd, .events = POLLIN};

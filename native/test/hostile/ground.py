@@ -1,5 +1,5 @@
 """What the tests with hostile and unlucky clients stand on: a pool whose backing store is a small tmpfs of this process's own mount namespace, honest programs that check themselves, and what the service holds."""
-import ctypes, json, os, re, signal, subprocess, sys, threading, time
+import ctypes, json, os, shutil, subprocess, sys, threading, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../library'))
 from pool import Pool  # noqa: E402
@@ -17,10 +17,12 @@ def own_mounts():
 
 
 class Ground(Pool):
-    def __init__(self, build):
+    def __init__(self, build, memory=True):
         super().__init__(build)
-        # What a liar may fill is bounded, and away with us.
-        subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=192m,mode=755', 'tmpfs', self.back], check=True)
+        # What a liar may fill is bounded, and away with us. `memory` False: a disk, where an fsync takes its time.
+        self.memory = memory
+        if memory:
+            subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=192m,mode=755', 'tmpfs', self.back], check=True)
         for name, owner in (('own', OFFENDER), ('honest', HONEST)):
             os.mkdir(os.path.join(self.back, name))
             os.chown(os.path.join(self.back, name), owner, owner)
@@ -29,7 +31,9 @@ class Ground(Pool):
         try:
             super().__exit__(*details)
         finally:
-            subprocess.run(['umount', '-l', self.back], check=False)
+            if self.memory:
+                subprocess.run(['umount', '-l', self.back], check=False)
+                shutil.rmtree(self.work, ignore_errors=True)
 
     def spawn(self, argv, uid=0, door='library'):
         if uid:
@@ -37,7 +41,9 @@ class Ground(Pool):
         return subprocess.Popen(self.inside(argv, door), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
     def honest(self, program, seed, seconds):
-        return self.spawn([program, os.path.join(self.mount, 'honest'), str(seed), str(seconds)], uid=HONEST)
+        process = self.spawn([program, os.path.join(self.mount, 'honest'), str(seed), str(seconds)], uid=HONEST)
+        process.stdout.readline()  # from here on it knows what SIGTERM means
+        return process
 
     def service(self):
         return self.control('control.sock', {'op': 'status'})['service']

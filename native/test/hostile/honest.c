@@ -1,6 +1,6 @@
 /*
  * honest.c - a load that checks itself, for tests in which others misbehave: a file is written, read, cut, renamed and looked at in random order, and compared with a copy in memory. A plain
- * program; run under the library. Ends at SIGTERM, or after SECONDS, with one line of JSON: how much it did, how long its longest call took, how it went.
+ * program; run under the library. Says "ready" when it begins; ends at SIGTERM, or after SECONDS, with one line of JSON: how much it did, how long its longest call took, how it went.
  *   honest DIRECTORY SEED SECONDS
  */
 #include <errno.h>
@@ -111,6 +111,8 @@ int main(int argc, char **argv) {
 	snprintf(path, sizeof path, "%s/honest-%s", argv[1], argv[2]);
 	snprintf(other, sizeof other, "%s/renamed-%s", argv[1], argv[2]);
 	signal(SIGTERM, on_term);
+	printf("ready\n");
+	fflush(stdout);
 	uint64_t end = now() + strtoull(argv[3], NULL, 10) * 1000000000u;
 	int fd = (int)TIMED(open(path, O_RDWR | O_CREAT | O_TRUNC, 0600));
 	if (fd < 0) finish("the first open", fd);

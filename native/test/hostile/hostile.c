@@ -211,7 +211,7 @@ static void flip_queue(void) {
 static void forge(void) {
 	for (unsigned i = 0; i < 64; i++) {
 		if (client.queue) dc_queue_put(client.queue, DC_ITEM(below(1024), below(64), below(64)), 1000000);
-		if (i == 0) call(&(struct dc_slot){.operation = DC_OP_FSYNC, .handle = handle | UINT64_C(1) << 60}, NULL);
+		if (i % 8 == 0) call(&(struct dc_slot){.operation = DC_OP_FSYNC, .handle = handle | UINT64_C(1) << 60}, NULL);
 		struct dc_slot fields = {.operation = below(2) ? DC_OP_READ : DC_OP_WRITE, .handle = (handle & ~UINT64_C(0xffffff)) + ((uint64_t)below(4) << 24) + below(64), .length = 100};
 		if (fields.handle != handle && call(&fields, NULL) > 0) {
 			printf("{\"mode\": \"forge\", \"stolen\": true}\n");
