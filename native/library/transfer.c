@@ -197,6 +197,7 @@ ssize_t dc_transfer(struct dc_file *file, bool write, const struct iovec *iov, i
 	int error = check(file, write, iov, count, &total);
 	if (error) return error;
 	if (write && total == 0) return 0;
+	if (total > (uint64_t)INT64_MAX - (uint64_t)(offset == -1 ? atomic_load_explicit(&file->offset, memory_order_relaxed) : offset)) return -EINVAL; /* before anybody looks at how large a file may be */
 	if (write && atomic_load_explicit(&file->append, memory_order_relaxed)) rwf |= RWF_APPEND;
 	if (write && (error = within_limit(file, offset, rwf, &total))) return error;
 	if (offset == -1) return sequential(file, write, iov, count, total, rwf);

@@ -1,4 +1,5 @@
 /** How the service's answers (docs/contract.md §4 and §6) are shown to people. They come from another process: whatever is missing shows as `-`. */
+import type { CopyProfile, CopyRow } from '../engine/tune.js';
 import { humanSize } from '../spec/quantities.js';
 import { type Column, renderFields, renderTable, type View } from './output.js';
 
@@ -53,6 +54,18 @@ function instanceText(instance: Plain): string {
   return `\n${instance.mountpoint ?? '(not mounted)'} (${instance.instance})\n${operations}${layers ? `layers:\n${layers}` : ''}`;
 }
 
+/** `up to 256 bytes`, `larger`: the classes of a copy profile. */
+const copyClass = (upTo: unknown): string => (typeof upTo === 'number' ? `<=${humanSize(upTo)}` : 'larger');
+
+/** `toShared avx2x4-nt (larger)`: the routines in use that are not libc's memcpy. */
+function copyText(copy: Plain): string {
+  const byRoutine = list(copy.routines)
+    .filter(({ routine }) => routine !== 'libc')
+    .map(({ direction, upTo, routine }) => `${direction} ${copyClass(upTo)} ${routine}`);
+  const unused = copy.profile === 'none' || copy.profile === 'used' ? '' : ` (the profile ${copy.path} is not used)`;
+  return `${byRoutine.join(', ') || 'libc'}${unused}`;
+}
+
 /** One pool's statistics, with the pool's name in `pool`. */
 export function statsText(stats: Plain): string {
   const clients = plain(stats.clients);
@@ -67,6 +80,7 @@ export function statsText(stats: Plain): string {
       clients: `${number(clients.attached) ?? 0} attached, ${number(clients.attachedTotal) ?? 0} in all`,
       'reads without a request': number(clients.leasedReads) ?? 0,
       'names and attributes without a request': number(clients.leasedAnswers) ?? 0,
+      'copies by': copyText(plain(stats.copy)),
       'left to the kernel door': uncarried.join(', ') || 'nothing',
     }) + list(stats.instances).map(instanceText).join('')
   );
@@ -106,6 +120,37 @@ export const queueView: View<Plain> = {
     );
     return renderFields(fields) + (rows.length > 0 ? `\n${renderTable(rows, columns)}` : '');
   },
+};
+
+const COPY_STATES: Record<CopyProfile['state'], string> = {
+  stored: 'stored; services use it from their next start on',
+  'not-stored': 'not stored',
+  used: 'fits this CPU',
+  none: "there is none: glibc's memcpy throughout",
+  'other-cpu': "not used: glibc's memcpy throughout",
+  unreadable: "not used: glibc's memcpy throughout",
+};
+const gigabytes = (bytesPerSecond: number): string => (bytesPerSecond / 1e9).toFixed(2);
+const COPY_COLUMNS: Column<CopyRow>[] = [
+  { title: 'DIRECTION', value: (row) => row.direction },
+  { title: 'BYTES', value: (row) => copyClass(row.upTo) },
+  { title: 'ROUTINE', value: (row) => row.routine },
+  { title: 'GB/S', value: (row) => gigabytes(row.bytesPerSecond) },
+  { title: 'GLIBC', value: (row) => gigabytes(row.libcBytesPerSecond) },
+  { title: 'RATIO', value: (row) => row.ratio.toFixed(2) },
+];
+
+export const copyView: View<CopyProfile> = {
+  text: (profile, wide) =>
+    renderFields({
+      profile: profile.path,
+      state: COPY_STATES[profile.state],
+      reason: profile.reason,
+      cpu: profile.cpu,
+      measured: profile.measured,
+      candidates: wide ? profile.candidates?.join(' ') : undefined,
+    }) + (profile.rows.length > 0 ? `\n${renderTable(profile.rows, COPY_COLUMNS, wide)}` : ''),
+  names: (profile) => [profile.path],
 };
 
 function layerText(node: Plain, depth: number, role: string): string {

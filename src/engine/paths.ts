@@ -42,6 +42,7 @@ export interface NativeBuild {
   service: string;
   poolInit: string;
   enter: string;
+  tune: string;
   library: string;
   modules: string;
 }
@@ -56,6 +57,7 @@ export function nativeBuild(env: NodeJS.ProcessEnv = process.env): NativeBuild {
     service: path.join(directory, 'service/diciclo-service'),
     poolInit: path.join(directory, 'init/diciclo-pool-init'),
     enter: path.join(directory, 'init/diciclo-enter'),
+    tune: path.join(directory, 'tune/diciclo-tune'),
     library: path.join(directory, 'library/libdiciclo.so'),
     modules: path.join(directory, 'libservices'),
   };

@@ -4,8 +4,9 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { queueRates, queueView } from '../../src/cli/service-views.js';
+import Tune from '../../src/commands/tune.js';
 import { type CallOptions, DicicloError, type TenantSpec } from '../../src/engine/types.js';
-import { FakeEngine } from './fake-engine.js';
+import { copyProfile, FakeEngine } from './fake-engine.js';
 import { checkout, invoke } from './harness.js';
 
 const demo = path.join(checkout, 'templates/demo.yaml');
@@ -44,6 +45,28 @@ describe('answers', () => {
     expect(JSON.parse((await invoke('stats', ['db', '--json'])).stdout)).toMatchObject({ pool: 'acme/db', epoch: 1 });
     expect(JSON.parse((await invoke('stats', ['--json'])).stdout)).toMatchObject([{ pool: 'acme/db' }]);
     expect((await invoke('stats', ['db'])).stdout).toMatch(/library +read +2 +0 +8Ki +300/);
+    expect((await invoke('stats', ['db'])).stdout).toMatch(/copies by: +toShared <=256Ki avx2x4\n/);
+  });
+
+  it('tunes, and shows what was chosen', async () => {
+    const tune = Tune.tune;
+    const modes: string[] = [];
+    Tune.tune = async (mode) => {
+      modes.push(mode);
+      return mode === 'reset' ? { path: '/p', state: 'none', rows: [] } : copyProfile;
+    };
+    try {
+      expect((await invoke('tune')).stdout).toMatch(
+        /state: +stored[\s\S]*toShared +<=256Ki +avx2x4 +12\.00 +10\.00 +1\.20\ntoShared +larger +libc +9\.00/,
+      );
+      await invoke('tune', ['--dry-run']);
+      await invoke('tune', ['--show']);
+      expect((await invoke('tune', ['--reset'])).stdout).toMatch(/profile: \/p\nstate: +there is none/);
+      expect(modes).toEqual(['measure', 'dry-run', 'show', 'reset']);
+      expect((await invoke('tune', ['--show', '--reset'])).exit).toBe(2);
+    } finally {
+      Tune.tune = tune;
+    }
   });
 
   it('shows the layers of a stack from the top down', async () => {

@@ -7,7 +7,8 @@ import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { DicicloCommand } from '../../src/cli/command.js';
 import Doctor from '../../src/commands/doctor.js';
-import { FakeEngine } from './fake-engine.js';
+import Tune from '../../src/commands/tune.js';
+import { copyProfile, FakeEngine } from './fake-engine.js';
 import { checkout, commandClass, invoke } from './harness.js';
 
 const ids = readdirSync(path.join(checkout, 'src/commands'), { recursive: true, encoding: 'utf8' })
@@ -60,6 +61,7 @@ const calls: Record<string, string[]> = {
   'stack:show': ['db', '/data'],
   stats: ['db'],
   status: [],
+  tune: [],
   validate: ['-f', demo],
 };
 /** `run` prints what its command prints; a schema has its own file, schemas/v1/tenant.json. */
@@ -111,6 +113,8 @@ describe('--json', () => {
       { id: 'root', title: 'rights', status: 'ok', detail: 'root' },
       { id: 'fuse', title: '/dev/fuse', status: 'warning', detail: 'x', fix: 'modprobe fuse' },
     ];
+    const measured = Tune.tune;
+    Tune.tune = async () => copyProfile;
     const answers: Record<string, unknown> = {};
     for (const [id, argv] of Object.entries(calls)) {
       const { stdout, stderr, exit, result } = await invoke(id, [...argv, '--json'], new FakeEngine());
@@ -119,8 +123,9 @@ describe('--json', () => {
       answers[id.replaceAll(':', ' ')] = shapeOf(JSON.parse(stdout));
     }
     Doctor.examine = examine;
+    Tune.tune = measured;
     const failed = await invoke('validate', ['-f', '/nonexistent.yaml', '--json']);
     answers['(error)'] = shapeOf(JSON.parse(failed.stdout));
     compare('answers', answers);
-  });
+  }, 60_000);
 });

@@ -1,4 +1,6 @@
 /** An engine that answers from a fixed world and remembers what it was asked. */
+
+import type { CopyProfile } from '../../src/engine/tune.js';
 import type {
   Accounting,
   Action,
@@ -52,6 +54,28 @@ export const pool: PoolSummary = {
   directory: '/run/diciclo/pools/acme/db',
 };
 
+export const copyProfile: CopyProfile = {
+  version: 1,
+  cpu: 'AuthenticAMD 26.2.1 AMD EPYC',
+  measured: '2026-11-26T16:00:00Z',
+  cpus: [0, 1],
+  seconds: 4.2,
+  candidates: ['libc', 'avx2x4'],
+  rows: [
+    {
+      direction: 'toShared',
+      upTo: 262144,
+      routine: 'avx2x4',
+      bytesPerSecond: 12e9,
+      libcBytesPerSecond: 10e9,
+      ratio: 1.2,
+    },
+    { direction: 'toShared', upTo: null, routine: 'libc', bytesPerSecond: 9e9, libcBytesPerSecond: 9e9, ratio: 1 },
+  ],
+  path: '/var/lib/diciclo/copy.json',
+  state: 'stored',
+};
+
 export const stats = {
   epoch: 1,
   uptimeSeconds: 1.5,
@@ -74,6 +98,14 @@ export const stats = {
     enqueued: 2,
     invalidated: 0,
     workers: [],
+  },
+  copy: {
+    profile: 'used',
+    path: '/var/lib/diciclo/copy.json',
+    routines: [
+      { direction: 'toShared', upTo: 262144, routine: 'avx2x4' },
+      { direction: 'toShared', upTo: null, routine: 'libc' },
+    ],
   },
   instances: [
     {

@@ -2,8 +2,8 @@
 """Runs a program on a host directory and, under the library, on a mount of a pool of its own; compares what it printed, and checks the counters.
 
 usage: run.py BUILD KIND PROGRAM...     KIND: program (argument: the directory) or script (a shell script with that argument)
-Environment: CARRIED, the share of the operations that must have gone through the library; LIBRARY, another library; TRUST, pool or process; MODE, of the cache; TIMEOUT, seconds;
-SYSCALLS, symbols or dispatch.
+Environment: CARRIED, the share of the operations that must have gone through the library; LIBRARY, another library; TRUST, pool or process; MODE, of the cache; SPACE, of both directories, bytes;
+SYSCALLS, symbols or dispatch; TIMEOUT, seconds.
 Skipped (77) where a pool cannot be made: it needs root and /dev/fuse.
 """
 import difflib, os, subprocess, sys
