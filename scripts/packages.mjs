@@ -20,7 +20,7 @@ export const packages = {
     'qemu-system-x86',
     'linux-image-amd64',
   ],
-  bench: ['fuse-overlayfs'],
+  bench: ['fuse-overlayfs', 'xz-utils'],
 };
 /** What each group always takes along. */
 export const needs = { build: [], demo: ['build'], test: ['build', 'demo'], bench: ['build', 'demo'] };
