@@ -305,8 +305,15 @@ void dc_call_end(struct dc_call *call) {
 	if (thread.depth) thread.depth--;
 }
 
+static bool counted_early(void) {
+	for (unsigned i = 0; i < DC_UNCARRIED_COUNT; i++)
+		if (atomic_load_explicit(&early[i], memory_order_relaxed)) return true;
+	return false;
+}
+
 void dc_stop_carrying(void) {
 	if (!dc_active) return;
+	if (counted_early()) dc_session(); /* else nobody would learn what this process leaves to the kernel door, and why */
 	dc_share_table(DC_SHARE_ALL);
 	dc_table_drop_all(true);
 	dc_cwd_drop(true);

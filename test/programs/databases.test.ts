@@ -1,0 +1,268 @@
+/** PostgreSQL and Redis are killed in mid-run: what they acknowledged is there after their recovery, and their own checkers find nothing. RocksDB's whole bench runs, and its checksums hold. */
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { execa } from 'execa';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Door, doors, makePool, type TestPool } from '../e2e/harness.js';
+import { carried, full, WRITE_BACK } from './harness.js';
+
+const POSTGRES = '/usr/lib/postgresql/15/bin';
+const CLIENTS = 4;
+
+describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a cache that is %s', (mode) => {
+  let pool: TestPool;
+  beforeAll(async () => {
+    pool = await makePool(mode === 'write-back' ? WRITE_BACK : undefined);
+    await execa('chmod', ['711', pool.work]);
+  }, 60_000);
+  afterAll(async () => {
+    await pool?.destroy();
+  }, 60_000);
+
+  /** Starts a server in the pool; its output when it has ended. */
+  async function start(door: Door, command: string[], cwd = '/') {
+    const argv = await pool.engine.enterCommand(pool.pool, command, { door, cwd });
+    return execa(argv[0] as string, argv.slice(1), { all: true, reject: false, stdin: 'ignore', timeout: 280_000 });
+  }
+  async function until(what: string, holds: () => Promise<boolean>) {
+    for (const end = Date.now() + 120_000; !(await holds()); await sleep(50))
+      if (Date.now() > end) throw new Error(`not within two minutes: ${what}`);
+  }
+  const pidIn = async (file: string) => Number((await pool.sh('kernel', `head -1 ${file}`, { cwd: '/' })).trim());
+
+  describe.each(full ? doors : (['library'] as const))('through the %s door', (door) => {
+    test('PostgreSQL: postmaster killed under pgbench, recovery, amcheck, every committed transaction', async () => {
+      const data = `${pool.mount}/postgres-${door}`;
+      const sockets = path.join(pool.work, `sockets-${door}`);
+      const logs = path.join(pool.work, `ledger-${door}`);
+      mkdirSync(logs);
+      mkdirSync(sockets);
+      await execa('chown', ['postgres', sockets, logs]);
+      await pool.sh('kernel', `mkdir ${data} && chown postgres ${data} && chmod 700 ${data}`);
+      const as = (...command: string[]) => [
+        'setpriv',
+        '--reuid=postgres',
+        '--regid=postgres',
+        '--init-groups',
+        ...command,
+      ];
+      const ask = (program: string, words: string[], cwd = logs) =>
+        execa(`${POSTGRES}/${program}`, ['-h', sockets, '-U', 'bench', ...words], { all: true, reject: false, cwd });
+      const serve = () =>
+        start(
+          door,
+          as(`${POSTGRES}/postgres`, '-D', data, '-k', sockets, '-c', 'listen_addresses=', '-c', 'max_wal_size=64MB'),
+        );
+      const up = () =>
+        until('PostgreSQL answers', async () => (await ask('psql', ['-c', 'select 1', 'postgres'])).exitCode === 0);
+      const number = async (query: string) => (await ask('psql', ['-Atc', query, 'postgres'])).stdout;
+      const seen = await carried(pool, `postgres, ${door}`, async () => {
+        const made = await await start(
+          door,
+          as(`${POSTGRES}/initdb`, '-D', data, '-A', 'trust', '-U', 'bench', '-k', '--no-instructions'),
+        );
+        expect(made.exitCode, made.all).toBe(0);
+        let server = serve();
+        await up();
+        const filled = await ask('pgbench', ['-i', '-q', '-s', '1', 'postgres']);
+        expect(filled.exitCode, filled.all).toBe(0);
+        let acknowledged = 0;
+        for (let round = 0; round < (full ? 5 : 1); round++) {
+          const bench = ask('pgbench', [
+            '-c',
+            `${CLIENTS}`,
+            '-T',
+            '200',
+            '-l',
+            `--log-prefix=${logs}/round-${round}`,
+            'postgres',
+          ]);
+          await until(
+            'some hundred transactions',
+            async () => Number(await number('select count(*) from pgbench_history')) > acknowledged + 300,
+          );
+          process.kill(await pidIn(`${data}/postmaster.pid`), 'SIGKILL');
+          await server;
+          await bench;
+          for (const name of readdirSync(logs).filter((name) => name.startsWith(`round-${round}.`)))
+            acknowledged += readFileSync(path.join(logs, name), 'utf8').trim().split('\n').length;
+          // Its children notice that it is gone; until the last one has, a new one refuses to start.
+          await until(
+            'the old server is gone',
+            async () =>
+              (await pool.tryRun('kernel', ['sh', '-c', `fuser -s ${data}/base/*/* ${data}/pg_wal/*`])).status !== 0,
+          );
+          server = serve();
+          await up();
+          const sums = await number(
+            `select count(*), sum(delta), (select sum(abalance) from pgbench_accounts), (select sum(tbalance) from pgbench_tellers), (select sum(bbalance) from pgbench_branches) from pgbench_history`,
+          );
+          const [count, ...balances] = sums.split('|').map(Number);
+          expect(new Set(balances).size, sums).toBe(1);
+          expect(count).toBeGreaterThanOrEqual(acknowledged);
+          // At most the one that each client was waiting for was committed unheard.
+          expect(count).toBeLessThanOrEqual(acknowledged + CLIENTS * (round + 1));
+        }
+        const checked = await ask('pg_amcheck', ['--install-missing', '--heapallindexed', '--parent-check', '--all']);
+        expect(checked.exitCode, checked.all).toBe(0);
+        expect(await number('select count(*) from pgbench_accounts')).toBe('100000');
+        process.kill(await pidIn(`${data}/postmaster.pid`), 'SIGINT');
+        expect((await server).all).not.toMatch(/PANIC|corrupt/);
+        const sound = await pool.tryRun(door, as(`${POSTGRES}/pg_checksums`, '--check', '-D', data), { cwd: '/' });
+        expect(sound.status, sound.output).toBe(0);
+      });
+      if (door === 'library') expect(seen.share).toBeGreaterThan(0.8);
+    }, 300_000);
+
+    test('Redis with appendfsync always: killed under load and in a rewrite, every acknowledged write is there', async () => {
+      const data = `${pool.mount}/redis-${door}`;
+      const socket = path.join(pool.work, `redis-${door}.sock`);
+      await pool.sh('kernel', `mkdir ${data}`);
+      const serve = () =>
+        start(door, [
+          ...[
+            'redis-server',
+            '--port',
+            '0',
+            '--unixsocket',
+            socket,
+            '--dir',
+            data,
+            '--pidfile',
+            `${data}/pid`,
+            '--daemonize',
+            'no',
+            '--save',
+            '60',
+            '1',
+          ],
+          ...[
+            '--appendonly',
+            'yes',
+            '--appendfsync',
+            'always',
+            '--auto-aof-rewrite-min-size',
+            '64kb',
+            '--auto-aof-rewrite-percentage',
+            '50',
+          ],
+        ]);
+      const cli = (...words: string[]) => execa('redis-cli', ['-s', socket, ...words], { reject: false });
+      const up = () => until('Redis answers', async () => (await cli('ping')).stdout === 'PONG');
+      const seen = await carried(pool, `redis, ${door}`, async () => {
+        let acknowledged = 0;
+        for (let round = 0; round < (full ? 6 : 2); round++) {
+          const server = serve();
+          await up();
+          expect(Number((await cli('get', 'counter')).stdout || 0)).toBeGreaterThanOrEqual(acknowledged);
+          expect(Number((await cli('llen', 'list')).stdout)).toBeGreaterThanOrEqual(acknowledged);
+          const heard = await flood(socket, 1500 * (round + 1), async () => {
+            await cli('bgrewriteaof');
+            process.kill(await pidIn(`${data}/pid`), 'SIGKILL');
+          });
+          acknowledged = Math.max(acknowledged, heard);
+          await server;
+          const checked = await pool.tryRun(door, ['sh', '-c', 'cd appendonlydir && redis-check-aof *.manifest'], {
+            cwd: data,
+          });
+          expect(checked.output).toMatch(/is valid|RDB preamble is OK|All AOF files/);
+        }
+        const server = serve();
+        await up();
+        expect(Number((await cli('get', 'counter')).stdout)).toBeGreaterThanOrEqual(acknowledged);
+        expect(acknowledged).toBeGreaterThan(2000);
+        await cli('shutdown', 'save');
+        expect((await server).exitCode).toBe(0);
+        const dump = await pool.tryRun(door, ['redis-check-rdb', 'dump.rdb'], { cwd: data });
+        expect(dump.output).toContain('RDB looks OK');
+      });
+      if (door === 'library') expect(seen.share).toBeGreaterThan(0.9);
+    }, 300_000);
+
+    test('db_bench: its whole list of workloads, every checksum and key verified', async () => {
+      const seen = await carried(pool, `db_bench, ${door}`, async () => {
+        for (const { list, options } of BENCHES) {
+          const result = await pool.tryRun(
+            door,
+            [
+              'db_bench',
+              `--db=${pool.mount}/rocks-${door}`,
+              `--benchmarks=${list}`,
+              `--num=${full ? 20_000 : 2000}`,
+              ...options,
+              ...BENCH_OPTIONS,
+            ],
+            { timeout: 900_000 },
+          );
+          expect(result.status, result.output).toBe(0);
+          expect(result.output).not.toMatch(/corrupt|IO error|put error|get error/i);
+          for (const name of list.split(',').filter((name) => !SILENT.includes(name)))
+            expect(result.output).toMatch(new RegExp(`^${name} +:`, 'm'));
+        }
+      });
+      if (door === 'library') expect(seen.share).toBeGreaterThan(0.98);
+    }, 1_000_000);
+  });
+});
+
+const BENCH_OPTIONS = [
+  '--value_size=400',
+  '--write_buffer_size=262144',
+  '--target_file_size_base=131072',
+  '--merge_operator=put',
+  '--verify_checksum=true',
+  '--duration=2',
+  '--compression_type=none',
+  '--cache_size=262144',
+  '--seek_nexts=10',
+  '--threads=2',
+];
+/** They print no line of figures. */
+const SILENT = ['compact', 'compactall', 'flush', 'waitforcompaction', 'compact0', 'compact1', 'stats', 'levelstats'];
+const BENCHES = [
+  {
+    list: 'fillseq,fillsync,fillrandom,overwrite,readrandom,newiterator,newiteratorwhilewriting,seekrandom,seekrandomwhilewriting,seekrandomwhilemerging,readseq,readreverse,compact,verifychecksum,flush,multireadrandom,readtocache,readwhilewriting,readwhilemerging,readwhilescanning,readrandomwriterandom,updaterandom,xorupdaterandom,appendrandom,mergerandom,readrandommergerandom,approximatesizerandom,randomwithverify,fill100K,fillseekseq,deleteseq,deleterandom,timeseries,getmergeoperands,readmissing,verifychecksum',
+    options: [],
+  },
+  // Reads and writes past the page cache; mapped reads and writes.
+  {
+    list: 'fillrandom,overwrite,readrandom,compact,verifychecksum',
+    options: ['--use_direct_reads=true', '--use_direct_io_for_flush_and_compaction=true'],
+  },
+  { list: 'fillrandom,readrandom,readseq,compact,verifychecksum', options: ['--mmap_read=true', '--mmap_write=true'] },
+  { list: 'fillrandom,readrandom,backup,restore,verifychecksum', options: ['--backup_rate_limit=0'] },
+];
+
+/** Sends `INCR counter; RPUSH list` pairs in pipelines until the server is gone; `kill` is called after `count` answers. The highest acknowledged counter. */
+function flood(socket: string, count: number, kill: () => Promise<void>): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const connection = net.connect(socket);
+    let heard = 0;
+    let last = 0;
+    let killed = false;
+    let rest = '';
+    const send = () => connection.write('MULTI\r\nINCR counter\r\nRPUSH list x\r\nEXEC\r\n'.repeat(8));
+    connection.on('connect', send);
+    connection.on('data', (data) => {
+      rest += data;
+      // *2 is an EXEC's answer: the new counter, and the list's length.
+      for (
+        let found = /\*2\r\n:(\d+)\r\n:(\d+)\r\n/.exec(rest);
+        found;
+        found = /\*2\r\n:(\d+)\r\n:(\d+)\r\n/.exec(rest)
+      ) {
+        rest = rest.slice(found.index + found[0].length);
+        last = Number(found[1]);
+        if (++heard % 8 === 0) send();
+      }
+      if (heard >= count && !killed) {
+        killed = true;
+        kill().catch(reject);
+      }
+    });
+    connection.on('error', () => {});
+    connection.on('close', () => resolve(last));
+  });
+}

@@ -1,0 +1,56 @@
+/** CPython's own regression tests, as Debian ships them, with their working directory and temporary files on a mount: each test method must end as it does on the host's filesystem. */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { doors, makePool, type TestPool } from '../e2e/harness.js';
+import { carried, full, onBoth, WRITE_BACK } from './harness.js';
+
+const FILES = ['test_os', 'test_io', 'test_shutil', 'test_tempfile', 'test_mmap', 'test_posix', 'test_fcntl'];
+/** On demand: whatever else of the standard library works on files and processes. */
+const MORE =
+  `test_fileio test_file test_pathlib test_glob test_posixpath test_genericpath test_zipfile test_tarfile test_mailbox test_sqlite3 test_largefile test_bufio test_fileinput test_filecmp
+  test_dbm test_dbm_gnu test_dbm_ndbm test_dbm_dumb test_shelve test_gzip test_bz2 test_lzma test_select test_poll test_epoll test_selectors test_import test_py_compile test_stat test_runpy test_zipimport
+  test_netrc test_logging test_pty test_subprocess test_linecache test_unicode_file test_unicode_file_functions test_mimetypes test_popen test_site test_eintr test_fork1 test_wait3 test_wait4
+  test_threadsignals test_univnewlines test_configparser test_plistlib`.split(/\s+/);
+
+let pool: TestPool;
+beforeAll(async () => {
+  pool = await makePool(full ? WRITE_BACK : undefined);
+}, 60_000);
+afterAll(async () => {
+  await pool?.destroy();
+}, 60_000);
+
+/** {method: ok, skipped, failure or error} of a report of regrtest's. */
+function outcomes(xml: string): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const [, name, body] of xml.matchAll(/<testcase name="([^"]*)"[^>]*?(?:\/>|>(.*?)<\/testcase>)/gs))
+    found.set(name as string, /<(skipped|failure|error)\b/.exec(body ?? '')?.[1] ?? 'ok');
+  return found;
+}
+
+const command = (names: string[]) => [
+  '/usr/bin/python3',
+  ...['-m', 'test', '--tempdir', 'DIR', '--junit-xml', 'DIR/report.xml', '--timeout', '600', '-w'],
+  ...names,
+];
+
+test.each(full ? doors : (['library'] as const))(
+  'through the %s door: %s',
+  async (door) => {
+    const names = full ? [...FILES, ...MORE] : FILES;
+    const seen = await carried(pool, `python's tests, ${door}`, async () => {
+      const { host, mount, name } = await onBoth(pool, door, command(names), { timeout: full ? 3_000_000 : 280_000 });
+      const expected = outcomes(readFileSync(path.join(pool.work, 'host', name, 'report.xml'), 'utf8'));
+      const found = outcomes(await pool.sh('kernel', `cat ${name}/report.xml`));
+      expect(expected.size, host.output).toBeGreaterThan(full ? 3000 : 1400);
+      const different = [...new Set([...expected.keys(), ...found.keys()])]
+        .filter((method) => expected.get(method) !== found.get(method))
+        .map((method) => `${method}: ${expected.get(method)} on the host, ${found.get(method)} here`);
+      expect(different, mount.output).toEqual([]);
+      expect(mount.status).toBe(host.status);
+    });
+    if (door === 'library') expect(seen.share).toBeGreaterThan(0.9);
+  },
+  full ? 3_600_000 : 300_000,
+);
