@@ -49,7 +49,8 @@ static TLS struct {
 	} call[NESTED];
 } thread = {.hint = -1};
 
-void *dc_next(_Atomic(void *) *cache, const char *name) {
+/* Not sanitized: the sanitizer's own start calls it, before there is shadow memory. */
+__attribute__((no_sanitize("address"))) void *dc_next(_Atomic(void *) *cache, const char *name) {
 	extern long dc_missing(void);
 	void *found = dc_dispatching ? dc_direct(name) : NULL;
 	if (!found) found = dlsym(RTLD_NEXT, name);

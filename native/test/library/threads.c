@@ -55,32 +55,6 @@ static void *shared_reads(void *argument) {
 	return NULL;
 }
 
-/* Nothing but the one call can end it. */
-static void *until_cancelled(void *argument) {
-	char byte = 'x';
-	int fd = open("cancelled", O_CREAT | O_RDWR | O_TRUNC, 0644);
-	for (;;) switch ((long)argument) {
-		case 0: (void)!pread(fd, &byte, 1, 0); break;
-		case 1: (void)!pwrite(fd, &byte, 1, 0); break;
-		case 2: (void)!read(fd, &byte, 1); break;
-		case 3: fsync(fd); break;
-		case 4: close(open("cancelled", O_RDONLY)); break;
-		}
-	return NULL;
-}
-
-static void cancelled(void) {
-	for (long which = 0; which < 5; which++) {
-		pthread_t thread;
-		void *result;
-		pthread_create(&thread, NULL, until_cancelled, (void *)which);
-		usleep(10000);
-		pthread_cancel(thread);
-		pthread_join(thread, &result);
-		printf("cancelled %d\n", result == PTHREAD_CANCELED);
-	}
-}
-
 int main(int argc, char **argv) {
 	if (argc < 2 || chdir(argv[1]) < 0) return 2;
 	pthread_t threads[THREADS];
@@ -96,7 +70,6 @@ int main(int argc, char **argv) {
 	for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
 	for (unsigned i = 0; i < 10000; i++)
 		if (seen[i] != 1) atomic_fetch_add(&wrong, 1);
-	cancelled();
 	printf("wrong %d\n", wrong);
 	return wrong != 0;
 }
