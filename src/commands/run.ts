@@ -11,7 +11,7 @@ export default class Run extends DicicloCommand {
   static override examples = [
     '<%= config.bin %> run db -- ls -l /data',
     '<%= config.bin %> run acme/db --door kernel -- db_bench --db=/data/bench',
-    '<%= config.bin %> run db --syscalls dispatch -- ./server-in-go',
+    '<%= config.bin %> run db --syscalls dispatch -- ./own-calls',
     'echo hello | <%= config.bin %> run db -- tee /data/hello',
   ];
   static override args = { pool: Args.string({ description: 'pool, as NAME or TENANT/NAME', required: true }) };
@@ -23,7 +23,7 @@ export default class Run extends DicicloCommand {
     })(),
     syscalls: Flags.option({
       description:
-        'symbols: the library carries what goes through functions of the C library; dispatch: system calls that programs and the C library make themselves too (x86-64, Linux 5.11), at about a microsecond for every system call that stays with the kernel',
+        'symbols: the library carries what goes through functions of the C library; dispatch: system calls that programs and the C library make themselves too (x86-64, Linux 5.11), at some three microseconds for every system call that stays with the kernel',
       options: ['symbols', 'dispatch'] as const,
       default: 'symbols' as const,
     })(),

@@ -304,7 +304,7 @@ describe('run', () => {
     const outcome = await invoke('run', ['db', '--door', 'kernel', '--', ...command], engine);
     expect(outcome.exit).toBe(42);
     expect(outcome.stdout + outcome.stderr).toBe('');
-    expect(engine.calls[0]).toEqual(['run', 'db', command, { door: 'kernel' }]);
+    expect(engine.calls[0]).toEqual(['run', 'db', command, { door: 'kernel', syscalls: 'symbols' }]);
   });
 
   it('leaves with 0 when the command does', async () => {
