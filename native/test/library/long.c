@@ -263,6 +263,7 @@ static void handlers(void) {
 
 int main(int argc, char **argv) {
 	if (argc < 2 || chdir(argv[1]) < 0) return 2;
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	data = malloc(SPACE);
 	back = malloc(SPACE);
 	if (!data || !back) return 2;
