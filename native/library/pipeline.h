@@ -6,7 +6,7 @@
 
 #include "internal.h"
 
-#define DC_PIECE (256u << 10) /* 64 pages: what the cache asks its child for at a time */
+#define DC_PIECE (128u << 10) /* measured: less leaves hand-overs between, more leaves the first and the last copy alone */
 
 struct dc_cursor {
 	const struct iovec *iov;

@@ -18,7 +18,7 @@
 #define CACHE_PAGE_SHIFT 12
 #define CACHE_BLOCK_PAGES 512u /* 2 MiB; its page 0 holds the generations of the other 511 */
 #define CACHE_BLOCK_BYTES ((size_t)CACHE_BLOCK_PAGES * CACHE_PAGE)
-#define CACHE_RUN_PAGES 64u    /* pages per call to the child: as many as a piece of a long transfer has (library/pipeline.h) */
+#define CACHE_RUN_PAGES 64u    /* pages per call to the child */
 #define CACHE_READAHEAD_PAGES 32u
 #define CACHE_STRIPES 64u
 #define CACHE_SHARDS 16u

@@ -44,7 +44,7 @@ static void show_hash(const char *what, int fd) {
 	printf("%s: %ld bytes, %lx\n", what, (long)size, (unsigned long)value);
 }
 
-static const size_t lengths[] = {262143, 262144, 262145, 300000, 524288, MIB - 1, MIB, MIB + 1, 3 * MIB + 12345, 8 * MIB};
+static const size_t lengths[] = {131071, 131072, 131073, 262143, 262144, 262145, 300000, 524288, MIB - 1, MIB, MIB + 1, 3 * MIB + 12345, 8 * MIB};
 static const off_t offsets[] = {0, 1, 4095, 4096, 70001, 262144};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -263,6 +263,7 @@ static void handlers(void) {
 
 int main(int argc, char **argv) {
 	if (argc < 2 || chdir(argv[1]) < 0) return 2;
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	data = malloc(SPACE);
 	back = malloc(SPACE);
 	if (!data || !back) return 2;

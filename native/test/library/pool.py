@@ -24,8 +24,21 @@ class Pool:
             subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={os.environ["SPACE"]}', 'tmpfs', path], check=True)
             self.small.append(path)
 
+    def use_routine(self, routine):
+        """A copy profile of this CPU that says the same routine throughout."""
+        path = os.environ['DICICLO_COPY_PROFILE'] = os.path.join(self.work, 'copy.json')
+        rows = [{'direction': direction, 'upTo': up_to, 'routine': routine} for direction in ('toShared', 'fromShared', 'within') for up_to in (256, 4096, 65536, 262144, None)]
+        for cpu in ('another', None):  # the refusal of another's says what this one is called
+            with open(path, 'w') as file:
+                json.dump({'version': 1, 'cpu': cpu or this, 'rows': rows}, file)
+            shown = json.loads(subprocess.run([f'{self.build}/tune/diciclo-tune', '--show'], stdout=subprocess.PIPE, check=True).stdout)
+            this = shown.get('reason', '').split(', and this is ')[-1]
+        assert shown['state'] == 'used', shown
+
     def __enter__(self):
         try:
+            if 'ROUTINE' in os.environ:
+                self.use_routine(os.environ['ROUTINE'])
             subprocess.run([f'{self.build}/init/diciclo-pool-init', '--dir', self.directory, '--name', 'test/library', '--service', f'{self.build}/service/diciclo-service',
                             '--modules', f'{self.build}/libservices', '--library', f'{self.build}/library/libdiciclo.so', '--workers', '2',
                             '--trust', os.environ.get('TRUST', 'pool')], stdin=subprocess.DEVNULL, check=True)
@@ -68,7 +81,7 @@ class Pool:
             if stats['clients']['attached'] == 0:
                 break
             time.sleep(0.02)
-        self.queue = stats['queue']
+        self.queue, self.copy = stats['queue'], stats['copy']
         doors = stats['instances'][0]['doors']
         count = {door: {name: one['count'] for name, one in doors[door]['operations'].items()} for door in doors}
         return count.get('library', {}), count.get('kernel', {}), stats['clients']['uncarried']

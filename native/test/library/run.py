@@ -3,7 +3,7 @@
 
 usage: run.py BUILD KIND PROGRAM...     KIND: program (argument: the directory) or script (a shell script with that argument)
 Environment: CARRIED, the share of the operations that must have gone through the library; LIBRARY, another library; TRUST, pool or process; MODE, of the cache; SPACE, of both directories, bytes;
-SYSCALLS, symbols or dispatch; TIMEOUT, seconds.
+SYSCALLS, symbols or dispatch; ROUTINE, by which all is copied; TIMEOUT, seconds.
 Skipped (77) where a pool cannot be made: it needs root and /dev/fuse.
 """
 import difflib, os, subprocess, sys
@@ -38,6 +38,9 @@ with Pool(build) as pool:
     if pool.queue['transport'] != {'pool': 'queue', 'process': 'mailboxes'}[trust] or not pool.queue['dequeued']:
         status = 1
         print('the wrong transport:', pool.queue)
+    if 'ROUTINE' in os.environ and (pool.copy['profile'] != 'used' or {row['routine'] for row in pool.copy['routines']} != {os.environ['ROUTINE']}):
+        status = 1
+        print('other routines:', pool.copy)
     wanted = float(os.environ.get('CARRIED', '0.5'))
     if share < wanted:
         status = 1
