@@ -24,11 +24,11 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
   /** Starts a server in the pool; its output when it has ended. */
   async function start(door: Door, command: string[], cwd = '/') {
     const argv = await pool.engine.enterCommand(pool.pool, command, { door, cwd });
-    return execa(argv[0] as string, argv.slice(1), { all: true, reject: false, stdin: 'ignore', timeout: 280_000 });
+    return execa(argv[0] as string, argv.slice(1), { all: true, reject: false, stdin: 'ignore', timeout: 1_500_000 });
   }
   async function until(what: string, holds: () => Promise<boolean>) {
-    for (const end = Date.now() + 120_000; !(await holds()); await sleep(50))
-      if (Date.now() > end) throw new Error(`not within two minutes: ${what}`);
+    for (const end = Date.now() + 300_000; !(await holds()); await sleep(50))
+      if (Date.now() > end) throw new Error(`not within five minutes: ${what}`);
   }
   const pidIn = async (file: string) => Number((await pool.sh('kernel', `head -1 ${file}`, { cwd: '/' })).trim());
 
@@ -61,7 +61,18 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
       const seen = await carried(pool, `postgres, ${door}`, async () => {
         const made = await await start(
           door,
-          as(`${POSTGRES}/initdb`, '-D', data, '-A', 'trust', '-U', 'bench', '-k', '--no-instructions'),
+          as(
+            `${POSTGRES}/initdb`,
+            '-D',
+            data,
+            '-A',
+            'trust',
+            '-U',
+            'bench',
+            '-k',
+            '--no-instructions',
+            ...(full ? [] : ['--no-sync']),
+          ),
         );
         expect(made.exitCode, made.all).toBe(0);
         let server = serve();
@@ -114,7 +125,7 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
         expect(sound.status, sound.output).toBe(0);
       });
       if (door === 'library') expect(seen.share).toBeGreaterThan(0.8);
-    }, 300_000);
+    }, 1_800_000);
 
     test('Redis with appendfsync always: killed under load and in a rewrite, every acknowledged write is there', async () => {
       const data = `${pool.mount}/redis-${door}`;
@@ -179,7 +190,7 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
         expect(dump.output).toContain('RDB looks OK');
       });
       if (door === 'library') expect(seen.share).toBeGreaterThan(0.9);
-    }, 300_000);
+    }, 1_800_000);
 
     test('db_bench: its whole list of workloads, every checksum and key verified', async () => {
       const seen = await carried(pool, `db_bench, ${door}`, async () => {
@@ -203,7 +214,7 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
         }
       });
       if (door === 'library') expect(seen.share).toBeGreaterThan(0.98);
-    }, 1_000_000);
+    }, 1_800_000);
   });
 });
 

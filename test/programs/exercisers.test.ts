@@ -32,16 +32,18 @@ const MORE_STRESSORS =
 describe.each(full ? doors : (['library'] as const))('through the %s door', (door) => {
   test('fio verifies what it wrote, by each engine', async () => {
     for (const [engine, way] of Object.entries(ENGINES)) {
-      const script = ['write', 'randwrite', 'randrw']
+      const jobs = ['write', 'randwrite', 'randrw']
         .flatMap((pattern) => (full ? [0, 1] : [0]).map((direct) => ({ pattern, direct })))
-        .map(
-          ({ pattern, direct }) =>
-            `fio --name=v --filename=f-${pattern}-${direct} --ioengine=${engine} --rw=${pattern} --direct=${direct} ${direct ? '--bs=4k' : '--bsrange=512-64k --blockalign=512'} --size=${full ? 32 : 2}m --verify=crc32c --verify_fatal=1 --iodepth=8 --end_fsync=1 --output-format=terse 2>&1 | cut -d';' -f1,5; echo "${pattern} $?"`,
-        )
-        .join('\n');
+        .map(({ pattern, direct }) => {
+          const blocks = direct ? '--bs=4k' : '--bsrange=512-64k --blockalign=512';
+          return `--name=${pattern}-${direct} --filename=f-${pattern}-${direct} --stonewall --rw=${pattern} --direct=${direct} ${blocks}`;
+        });
+      const common = `--ioengine=${engine} --size=${full ? 32 : 2}m --verify=crc32c --verify_fatal=1 --iodepth=8 --end_fsync=1`;
+      // Of each job: its name and its error.
+      const script = `fio --output-format=terse ${jobs.map((job) => `${job} ${common}`).join(' ')} 2>&1 | cut -d';' -f3,5`;
       const seen = await carried(pool, `fio ${engine}, ${door}`, async () => {
         const { host } = await sameOnBoth(pool, door, ['bash', '-o', 'pipefail', '-c', script]);
-        expect(host.output).toContain('randrw 0');
+        expect(host.output).toContain('randrw-0;0');
       });
       if (door === 'library') {
         // The way that is meant: input and output by the library is counted, else the kernel door says that it had it.
@@ -49,7 +51,7 @@ describe.each(full ? doors : (['library'] as const))('through the %s door', (doo
         if (way === 'library') expect(seen.share, engine).toBeGreaterThan(0.9);
       }
     }
-  }, 600_000);
+  }, 900_000);
 
   test("stress-ng's filesystem stressors end as on the host", async () => {
     const names = full ? `${STRESSORS} ${MORE_STRESSORS}` : STRESSORS;
@@ -61,7 +63,7 @@ describe.each(full ? doors : (['library'] as const))('through the %s door', (doo
       )
       .join('\n');
     const seen = await carried(pool, `stress-ng, ${door}`, async () => {
-      const { host, mount } = await onBoth(pool, door, ['bash', '-c', script], { timeout: full ? 1_800_000 : 280_000 });
+      const { host, mount } = await onBoth(pool, door, ['bash', '-c', script], { timeout: full ? 1_800_000 : 800_000 });
       expect(mount).toEqual(host);
       expect(host.output.split('\n').filter((line) => line.endsWith(' 0')).length).toBeGreaterThan(25);
     });
@@ -83,5 +85,5 @@ describe.each(full ? doors : (['library'] as const))('through the %s door', (doo
       }
     });
     if (door === 'library') expect(seen.share).toBeGreaterThan(0.99);
-  }, 300_000);
+  }, 900_000);
 });

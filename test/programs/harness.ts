@@ -40,7 +40,7 @@ export async function onBoth(pool: TestPool, door: Door, command: string[], opti
   const name = `run-${runs++}`;
   const host = path.join(pool.work, 'host', name);
   const mount = path.join(pool.mount, name);
-  const timeout = options.timeout ?? 240_000;
+  const timeout = options.timeout ?? 800_000;
   const settle = (directory: string, { status, output }: Outcome): Outcome => {
     const text = output.replaceAll(directory, 'DIR');
     return { status, output: options.normalize?.(text) ?? text };

@@ -40,7 +40,7 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
         expect(seen.share).toBeGreaterThan(share);
         if (share === 0) expect(seen.uncarried['io-uring']).toBeGreaterThan(0);
       },
-      300_000,
+      900_000,
     );
   });
 });

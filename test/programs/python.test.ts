@@ -40,7 +40,7 @@ test.each(full ? doors : (['library'] as const))(
   async (door) => {
     const names = full ? [...FILES, ...MORE] : FILES;
     const seen = await carried(pool, `python's tests, ${door}`, async () => {
-      const { host, mount, name } = await onBoth(pool, door, command(names), { timeout: full ? 3_000_000 : 280_000 });
+      const { host, mount, name } = await onBoth(pool, door, command(names), { timeout: full ? 3_000_000 : 800_000 });
       const expected = outcomes(readFileSync(path.join(pool.work, 'host', name, 'report.xml'), 'utf8'));
       const found = outcomes(await pool.sh('kernel', `cat ${name}/report.xml`));
       expect(expected.size, host.output).toBeGreaterThan(full ? 3000 : 1400);
@@ -52,5 +52,5 @@ test.each(full ? doors : (['library'] as const))(
     });
     if (door === 'library') expect(seen.share).toBeGreaterThan(0.9);
   },
-  full ? 3_600_000 : 300_000,
+  full ? 3_900_000 : 900_000,
 );

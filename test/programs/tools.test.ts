@@ -50,7 +50,7 @@ describe.each(full ? doors : (['library'] as const))('through the %s door', (doo
 
   test('make and gcc: programs are the same to the byte, and run', async () => {
     await check('make, gcc', ['bash', '-e', '-c', EXAMPLES], 0.8);
-  }, 300_000);
+  }, 900_000);
 
   test.runIf(full)(
     'configure, make, make check of libxcrypt',
@@ -65,5 +65,5 @@ describe.each(full ? doors : (['library'] as const))('through the %s door', (doo
   test('rsync -aHAXS: there and back', async () => {
     const output = await check('rsync', ['bash', '-e', '-o', 'pipefail', '-c', RSYNC], 0.8);
     expect(output).toContain('>f');
-  }, 300_000);
+  }, 900_000);
 });
