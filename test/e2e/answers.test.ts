@@ -1,5 +1,5 @@
 /** Answers about names and attributes that need no request: whatever was acknowledged to anybody, through either door, is what the next question is answered with. */
-import { truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Door, makePool, type TestPool } from './harness.js';
@@ -218,16 +218,18 @@ describe.each(['write-through', 'write-back'])('cache %s', (mode) => {
       'library',
       `python3 -c "
 import os, time
-seen, over = set(), time.monotonic() + 20
+seen, over = set(), time.monotonic() + 60
 while time.monotonic() < over and (4321 not in seen or not os.path.exists('later')):
     seen.add(os.stat('behind').st_size)
+    if len(seen) == 1 and not os.path.exists('looking'): open('looking', 'w').close()
 print(sorted(seen), os.path.exists('later'))"`,
+      { timeout: 100_000 },
     );
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await expect.poll(() => existsSync(path.join(pool.backing, 'looking')), { timeout: 50_000 }).toBe(true);
     truncateSync(path.join(pool.backing, 'behind'), 4321);
     writeFileSync(path.join(pool.backing, 'later'), '');
     expect(await running).toBe('[1, 4321] True');
-  }, 60_000);
+  }, 120_000);
 });
 
 test('processes that do not trust each other are given none', async () => {
