@@ -32,7 +32,11 @@ function folders(target) {
   const failed = path.join(checkout, BUILD, 'failed');
   mkdirSync(grown, { recursive: true });
   mkdirSync(failed, { recursive: true });
-  return { grown, committed: path.join(checkout, 'native/fuzz/corpus', target), failed: path.join(failed, `${target}-`) };
+  return {
+    grown,
+    committed: path.join(checkout, 'native/fuzz/corpus', target),
+    failed: path.join(failed, `${target}-`),
+  };
 }
 
 function start(target, argv) {
