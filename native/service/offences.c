@@ -30,8 +30,8 @@ static void cut_off(struct dc_client_record *client, const char *reason) {
 	if (atomic_exchange(&client->cut, true)) return;
 	dc_log(LOG_WARNING, "client %u, pid %d (%s), is cut off: %s", client->index, (int)client->pid, client->command, reason);
 	atomic_fetch_add_explicit(&cut_total, 1, memory_order_relaxed);
+	if (on_cut) on_cut(client, reason); /* pool-init hears of it before the client does, which would attach again at once */
 	atomic_store(&client->arena->closed, 1);
-	if (on_cut) on_cut(client, reason);
 	dc_clients_remove(client->index, client->generation);
 }
 

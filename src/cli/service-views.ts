@@ -77,7 +77,7 @@ export function statsText(stats: Plain): string {
       uptime: typeof stats.uptimeSeconds === 'number' ? `${stats.uptimeSeconds.toFixed(1)} s` : null,
       cpu: typeof stats.cpuSeconds === 'number' ? `${stats.cpuSeconds.toFixed(2)} s` : null,
       resident: size(stats.residentBytes),
-      clients: `${number(clients.attached) ?? 0} attached, ${number(clients.attachedTotal) ?? 0} in all`,
+      clients: `${number(clients.attached) ?? 0} attached, ${number(clients.attachedTotal) ?? 0} in all${number(clients.cutOff) ? `, ${clients.cutOff} cut off` : ''}`,
       'reads without a request': number(clients.leasedReads) ?? 0,
       'names and attributes without a request': number(clients.leasedAnswers) ?? 0,
       'copies by': copyText(plain(stats.copy)),
@@ -87,7 +87,7 @@ export function statsText(stats: Plain): string {
 }
 
 /** Numbers of a queue that only grow (docs/contract.md §4). */
-const QUEUE_COUNTERS = 'dequeued invalidated waits spins caught sleeps wakes rung spurious'.split(' ');
+const QUEUE_COUNTERS = 'dequeued invalidated mended waits spins caught sleeps wakes rung spurious'.split(' ');
 
 /** What the counters grew by, each second. A counter that was set to zero meanwhile (a new service, a reset) counts from there. */
 export function queueRates(before: Plain, after: Plain, seconds: number): Plain {

@@ -97,6 +97,7 @@ export const stats = {
     tail: 2,
     enqueued: 2,
     invalidated: 0,
+    mended: 0,
     workers: [],
   },
   copy: {
@@ -121,6 +122,7 @@ export const stats = {
   clients: {
     attached: 1,
     attachedTotal: 9,
+    cutOff: 0,
     leasedAnswers: 0,
     leasedReads: 0,
     posted: { writes: 0, bytes: 0, runs: 0, errors: 0, takenBack: 0 },
