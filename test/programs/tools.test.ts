@@ -42,7 +42,7 @@ describe.each(full ? doors : (['library'] as const))('through the %s door', (doo
   }
 
   test('git: history, gc, repack, fsck, seven kinds of clones, push, bundles, submodules, concurrent refs', async () => {
-    const env = { COMMITS: full ? '200' : '20' };
+    const env = full ? { COMMITS: '200', FSYNC: 'all' } : { COMMITS: '12' };
     const output = await check('git', ['bash', path.join(scripts, 'git.sh')], 0.9, { env, timeout: 900_000 });
     expect(output).not.toMatch(/^(error|fatal)/m);
     expect(output.split('\n').length).toBeGreaterThan(60);
