@@ -234,7 +234,7 @@ const BENCH_OPTIONS = [
 const SILENT = ['compact', 'compactall', 'flush', 'waitforcompaction', 'compact0', 'compact1', 'stats', 'levelstats'];
 const BENCHES = [
   {
-    list: 'fillseq,fillsync,fillrandom,overwrite,readrandom,newiterator,newiteratorwhilewriting,seekrandom,seekrandomwhilewriting,seekrandomwhilemerging,readseq,readreverse,compact,verifychecksum,flush,multireadrandom,readtocache,readwhilewriting,readwhilemerging,readwhilescanning,readrandomwriterandom,updaterandom,xorupdaterandom,appendrandom,mergerandom,readrandommergerandom,approximatesizerandom,randomwithverify,fill100K,fillseekseq,deleteseq,deleterandom,timeseries,getmergeoperands,readmissing,verifychecksum',
+    list: 'fillseq,fillsync,fillrandom,overwrite,readrandom,newiterator,newiteratorwhilewriting,seekrandom,seekrandomwhilewriting,seekrandomwhilemerging,readseq,readreverse,compact,verifychecksum,flush,multireadrandom,readtocache,readwhilewriting,readwhilemerging,readwhilescanning,readrandomwriterandom,updaterandom,xorupdaterandom,appendrandom,mergerandom,readrandommergerandom,approximatesizerandom,randomwithverify,fill100K,fillseekseq,deleteseq,deleterandom,timeseries,readmissing,verifychecksum',
     options: [],
   },
   // Reads and writes past the page cache; mapped reads and writes.
