@@ -203,8 +203,8 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
               `--db=${pool.mount}/rocks-${door}`,
               `--benchmarks=${list}`,
               `--num=${full ? 20_000 : 2000}`,
-              ...options,
               ...BENCH_OPTIONS,
+              ...options,
             ],
             { timeout: 900_000 },
           );
@@ -243,7 +243,7 @@ const BENCHES = [
     options: ['--use_direct_reads=true', '--use_direct_io_for_flush_and_compaction=true'],
   },
   { list: 'fillrandom,readrandom,readseq,compact,verifychecksum', options: ['--mmap_read=true', '--mmap_write=true'] },
-  { list: 'fillrandom,readrandom,backup,restore,verifychecksum', options: ['--backup_rate_limit=0'] },
+  { list: 'fillrandom,readrandom,backup,restore,verifychecksum', options: ['--threads=1'] },
 ];
 
 /** Sends `INCR counter; RPUSH list` pairs in pipelines until the server is gone; `kill` is called after `count` answers. The highest acknowledged counter. */
