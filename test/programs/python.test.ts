@@ -36,7 +36,7 @@ const command = (names: string[]) => [
 ];
 
 test.each(full ? doors : (['library'] as const))(
-  'through the %s door: %s',
+  'through the %s door',
   async (door) => {
     const names = full ? [...FILES, ...MORE] : FILES;
     const seen = await carried(pool, `python's tests, ${door}`, async () => {
