@@ -68,7 +68,7 @@ enum dc_operation {
 	DC_OP_SEEK,          /* handle, offset, mask SEEK_DATA or SEEK_HOLE; result = offset */
 	DC_OP_COPY,          /* handle, offset -> handle2, argument[0]; length */
 	DC_OP_SYNC,          /* the instance */
-	DC_OP_ADOPT,         /* an inherited kernel door descriptor: argument[0] st_ino, mask open(2) flags of the descriptor; out as OPEN */
+	DC_OP_ADOPT,         /* an inherited kernel door descriptor: argument[0] st_ino, argument[1] its number + 1 (0: the working directory), mask open(2) flags of the descriptor; out as OPEN */
 	DC_OP_COUNT
 };
 

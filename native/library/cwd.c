@@ -24,6 +24,7 @@ static struct dc_file *adopt(void) {
 	struct dc_call call;
 	dc_call_begin(&call, client, DC_OP_ADOPT, place.instance, 0);
 	call.slot->argument[0] = st.st_ino;
+	call.slot->argument[1] = 0;
 	call.slot->mask = O_PATH | O_DIRECTORY;
 	int64_t result = dc_call_send(&call);
 	if (result == 0) file->handle = call.slot->value[0];

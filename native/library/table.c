@@ -168,6 +168,7 @@ struct dc_file *dc_file_adopt(int fd) {
 	struct dc_call call;
 	dc_call_begin(&call, client, DC_OP_ADOPT, place.instance, 0);
 	call.slot->argument[0] = st.st_ino;
+	call.slot->argument[1] = (uint64_t)fd + 1;
 	call.slot->mask = (uint32_t)flags & ~(uint32_t)O_APPEND;
 	int64_t result = dc_call_send(&call);
 	if (result == 0) file->handle = call.slot->value[0];

@@ -1,6 +1,9 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "operations.h"
@@ -135,9 +138,36 @@ int64_t dc_op_close(struct dc_request *request) {
 	return error;
 }
 
-/* The kernel let the process have this descriptor, so its mode was checked then; that the process really holds it is trusted within a pool (trust: pool). */
+/*
+ * Does the process hold what it names: descriptor `number` (-1: its working directory) of this instance's file `ino`, opened for at least what `flags` says? By its /proc, without a request
+ * to the kernel door (AT_STATX_DONT_SYNC), which may be waiting for us.
+ */
+static bool holds(const struct dc_request *request, uint64_t ino, int64_t number, int flags) {
+	char path[64], text[512] = "";
+	snprintf(path, sizeof path, number < 0 ? "/proc/%d/cwd" : "/proc/%d/fd/%lld", (int)request->client->pid, (long long)number);
+	struct statx held, mount;
+	int fd = open(path, O_PATH | O_CLOEXEC);
+	if (fd < 0) return false;
+	bool same = statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &held) == 0 &&
+		statx(AT_FDCWD, request->instance->mountpoint, AT_STATX_DONT_SYNC, STATX_INO, &mount) == 0 && held.stx_ino == ino && held.stx_dev_major == mount.stx_dev_major &&
+		held.stx_dev_minor == mount.stx_dev_minor;
+	close(fd);
+	if (!same) return false;
+	if (number < 0) return flags & O_PATH;
+	snprintf(path, sizeof path, "/proc/%d/fdinfo/%lld", (int)request->client->pid, (long long)number);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	if (fd >= 0) close(fd);
+	const char *line = length > 0 ? strstr(text, "flags:") : NULL;
+	int granted = line ? (int)strtol(line + sizeof "flags:" - 1, NULL, 8) : O_PATH;
+	if (flags & O_PATH) return line != NULL;
+	return line && !(granted & O_PATH) && ((granted & O_ACCMODE) == O_RDWR || (granted & O_ACCMODE) == (flags & O_ACCMODE));
+}
+
+/* The kernel let the process have this descriptor, so its mode was checked then. That the process really holds it is trusted where processes trust each other, and of root. */
 int64_t dc_op_adopt(struct dc_request *request) {
 	if (!request->instance->door) return -EXDEV;
+	if (dc_workers_by_mailbox() && request->context->cred->uid != 0 && !holds(request, request->argument[0], (int64_t)request->argument[1] - 1, (int)request->mask)) return -EBADF;
 	struct dc_node *node = dc_door_find(request->instance->door, request->argument[0]);
 	if (!node) return -ESTALE;
 	int flags = (int)request->mask & ~(O_CREAT | O_EXCL | O_TRUNC);

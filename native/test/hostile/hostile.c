@@ -24,6 +24,7 @@
 
 static struct dc_client client;
 static char attach_path[108], regions_path[108];
+static const char *mount_path;
 static uint64_t state, deadline_ns, rounds;
 static uint64_t handle;
 static uint32_t grant;
@@ -60,6 +61,7 @@ static int64_t call(struct dc_slot *fields, const char *path) {
 	slot->handle2 = 0;
 	slot->path_length = path ? (uint32_t)strlen(path) : 0;
 	slot->path2_length = 0;
+	memcpy(slot->argument, fields->argument, sizeof slot->argument);
 	if (path) memcpy(dc_client_buffer(&client, index), path, strlen(path));
 	int64_t result = dc_client_call(&client, index);
 	memcpy(fields->value, slot->value, sizeof fields->value);
@@ -322,13 +324,41 @@ static int use_of_the_dead(void) {
 	return call(&fields, NULL) == -EBADF ? 0 : 4;
 }
 
+/* Handles of files that others hold: the kernel gave this process no descriptor of them, nor one for writing of what it may read. */
+static int adopt_others(void) {
+	char path[256];
+	struct stat secret, shown;
+	snprintf(path, sizeof path, "%s/shown", mount_path);
+	int fd = open(path, O_RDONLY);
+	if (fd < 0 || fstat(fd, &shown)) return 1;
+	snprintf(path, sizeof path, "%s/secret", mount_path);
+	if (stat(path, &secret) || open(path, O_RDONLY) >= 0) return 2;
+	if (client.queue) return 0; /* trust: pool believes */
+	struct dc_slot wrong[] = {
+		{.argument = {secret.st_ino, 0}, .mask = O_RDONLY},
+		{.argument = {secret.st_ino, 0}, .mask = O_PATH | O_DIRECTORY},
+		{.argument = {secret.st_ino, (uint64_t)fd + 1}, .mask = O_RDONLY},
+		{.argument = {secret.st_ino, (uint64_t)fd + 1}, .mask = O_PATH},
+		{.argument = {shown.st_ino, (uint64_t)fd + 1}, .mask = O_RDWR},
+		{.argument = {shown.st_ino, (uint64_t)fd + 1}, .mask = O_WRONLY},
+		{.argument = {shown.st_ino, UINT64_MAX}, .mask = O_RDONLY},
+		{.argument = {shown.st_ino, (uint64_t)fd + 2}, .mask = O_RDONLY},
+	};
+	for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		wrong[i].operation = DC_OP_ADOPT;
+		if (call(&wrong[i], NULL) >= 0) return 10 + (int)i;
+	}
+	struct dc_slot right = {.operation = DC_OP_ADOPT, .argument = {shown.st_ino, (uint64_t)fd + 1}, .mask = O_RDONLY};
+	return call(&right, NULL) == 0 ? 0 : 3;
+}
+
 static const struct mode {
 	const char *name;
 	void (*round)(void);
 	int (*once)(void);
 } modes[] = {
 	{"arena", flip_arena, NULL}, {"fields", lie_in_fields, NULL}, {"answers", flip_answers, NULL}, {"rings", ring_for_nothing, NULL}, {"ears", flip_ears, NULL}, {"posts", lie_in_posts, NULL},
-	{"queue", flip_queue, NULL}, {"forge", forge, NULL}, {"regions", NULL, take_regions}, {"dead", NULL, use_of_the_dead},
+	{"queue", flip_queue, NULL}, {"forge", forge, NULL}, {"regions", NULL, take_regions}, {"dead", NULL, use_of_the_dead}, {"adopt", NULL, adopt_others},
 };
 
 int main(int argc, char **argv) {
@@ -338,6 +368,7 @@ int main(int argc, char **argv) {
 	if (mode == modes + sizeof modes / sizeof *modes) return 2;
 	snprintf(attach_path, sizeof attach_path, "%s/attach.sock", argv[1]);
 	snprintf(regions_path, sizeof regions_path, "%s/regions.sock", argv[1]);
+	mount_path = argv[2];
 	state = (strtoull(argv[4], NULL, 10) + 1) * UINT64_C(0x9e3779b97f4a7c15);
 	deadline_ns = dc_monotonic_ns() + strtoull(argv[5], NULL, 10) * 1000000u;
 	int error = dc_client_attach(&client, attach_path);

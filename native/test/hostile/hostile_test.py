@@ -10,7 +10,7 @@ seed, rounds = int(os.environ.get('SEED', time.time_ns() % 1000000)), int(os.env
 os.environ.update(TRUST=trust, MODE='write-back')
 # Lies for which a client is always found out. In the queue nobody can be: it is shared, and what stands there accuses nobody.
 FOUND = {'arena', 'fields', 'answers', 'posts', 'forge'} | ({'rings', 'ears'} if trust == 'process' else set())
-MODES = ['arena', 'fields', 'answers', 'posts', 'rings', 'ears', 'forge', 'regions', 'dead'] + (['queue'] if trust == 'pool' else [])
+MODES = ['arena', 'fields', 'answers', 'posts', 'rings', 'ears', 'forge', 'regions', 'dead', 'adopt'] + (['queue'] if trust == 'pool' else [])
 LIE_MS = 1500  # who cannot be found out; the others go on until they are, and fail when that takes longer than FOUND_MS
 FOUND_MS = 60000
 
@@ -19,6 +19,10 @@ verdict = Verdict()
 print(f'trust: {trust}, SEED={seed}', flush=True)
 with Ground(build) as ground:
     before = ground.service()
+    for name, mode in (('secret', 0o600), ('shown', 0o644)):
+        with open(os.path.join(ground.back, name), 'w') as file:
+            file.write(name)
+        os.chmod(os.path.join(ground.back, name), mode)
     answers = Answers(ground)
     cut = []
     for turn in range(rounds):
