@@ -65,6 +65,7 @@ struct dc_handle {
 	struct dc_handle *next, *previous; /* of the client's list */
 	struct dc_handle *next_free;
 	struct dc_handle *granted_next;    /* posts.lock */
+	_Atomic bool named;                /* the kernel may know it by its handle's name (dc_door_unname) */
 	uint32_t grant;                    /* posts.lock; generation, 0: none */
 	_Atomic int post_error;            /* of a posted write, to be answered once: 0 or -errno */
 };

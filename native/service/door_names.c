@@ -127,7 +127,8 @@ static void lookup_handle(fuse_req_t req, fuse_ino_t parent, const char *name) {
 		door_reply(req, ENOENT);
 		return;
 	}
-	struct dc_node *node = dc_handle_node(door->instance, strtoull(digits, NULL, 16));
+	uint64_t handle = strtoull(digits, NULL, 16);
+	struct dc_node *node = dc_handle_node(door->instance, handle);
 	if (!node) {
 		door_reply(req, ENOENT);
 	} else if (S_ISDIR(node->type)) {
@@ -135,7 +136,17 @@ static void lookup_handle(fuse_req_t req, fuse_ino_t parent, const char *name) {
 		door_reply(req, EISDIR);
 	} else {
 		door_reply_entry(req, parent, node, 0, door->timeout, NULL);
+		if (dc_handle_lives(handle)) return;
+		door_step_aside(door); /* closed meanwhile */
+		door_notify_entry(door, FUSE_ROOT_ID, name, strlen(name));
 	}
+}
+
+void dc_door_unname(struct dc_door *door, uint64_t handle) {
+	if (!door || !atomic_load(&door->serving) || door->handover) return;
+	char name[sizeof HANDLE_PREFIX + 16];
+	int length = snprintf(name, sizeof name, HANDLE_PREFIX "%016llx", (unsigned long long)handle);
+	door_notify_entry(door, FUSE_ROOT_ID, name, (size_t)length);
 }
 
 static void negative_entry(fuse_req_t req) {

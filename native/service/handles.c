@@ -85,6 +85,7 @@ static void take_place(struct dc_handle *handle, struct dc_client_record *client
 	handle->instance = instance;
 	handle->flags = flags;
 	handle->grant = 0;
+	atomic_store(&handle->named, false);
 	atomic_store(&handle->post_error, 0);
 	pthread_mutex_lock(&client->lock);
 	handle->previous = NULL;
@@ -115,9 +116,18 @@ int dc_handle_open(struct dc_request *request, struct dc_node *node, int flags, 
 	return 0;
 }
 
+/* What the kernel has opened by the handle's name it keeps under it, and with it the file's space, until memory is short. */
+static void unname(const struct dc_handle *handle) {
+	struct dc_instance *instance = dc_instances_get(handle->instance->id);
+	if (!instance) return;
+	dc_door_unname(instance->door, dc_handle_number(handle));
+	dc_instances_put(instance);
+}
+
 static void finish(struct dc_handle *handle) {
 	struct dc_client_record *client = handle->client;
 	cross_out(handle);
+	if (atomic_load(&handle->named)) unname(handle);
 	pthread_mutex_lock(&client->lock);
 	if (handle->previous) handle->previous->next = handle->next;
 	else client->handles = handle->next;
@@ -179,6 +189,13 @@ void dc_handle_close(struct dc_handle *handle) {
 	atomic_fetch_or_explicit(&handle->state, CLOSING, memory_order_acq_rel);
 }
 
+bool dc_handle_lives(uint64_t number) {
+	int error;
+	struct dc_handle *handle = get(number, &error);
+	if (handle) dc_handle_put(handle);
+	return handle != NULL;
+}
+
 struct dc_node *dc_handle_node(struct dc_instance *instance, uint64_t number) {
 	int error;
 	struct dc_handle *handle = get(number, &error);
@@ -187,6 +204,7 @@ struct dc_node *dc_handle_node(struct dc_instance *instance, uint64_t number) {
 	if (handle->instance == instance) {
 		node = handle->node;
 		DC_FILE_CALL(instance->root, reference, node, 1);
+		atomic_store(&handle->named, true);
 	}
 	dc_handle_put(handle);
 	return node;
@@ -210,6 +228,7 @@ static int restore(struct dc_handle *handle, const struct dc_ledger_entry *entry
 	take_place(handle, client, instance, node, flags);
 	handle->slot = entry->slot;
 	handle->sequence = entry->sequence;
+	atomic_store(&handle->named, true); /* perhaps */
 	atomic_store(&handle->state, (uint64_t)NUMBER_GENERATION(atomic_load(&entry->word)) << 32);
 	atomic_store_explicit(&handle->node, node, memory_order_release);
 	return 0;

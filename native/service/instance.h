@@ -50,6 +50,7 @@ uint64_t dc_now_ns(void); /* cheap monotonic clock */
 
 /* An open description of a library, by its handle: for DC_DOOR_HANDLE_NAME lookups of the kernel door. Answers a referenced node or NULL. */
 struct dc_node *dc_handle_node(struct dc_instance *instance, uint64_t handle);
+bool dc_handle_lives(uint64_t handle);
 
 /* ---- the kernel door (door.c) ---------------------------------------------------------------------------------------------- */
 struct dc_door_options {
@@ -76,6 +77,7 @@ void dc_door_hand_over(struct dc_door *door);
 void dc_door_changed_data(struct dc_door *door, struct dc_node *node, off_t offset, off_t length); /* length 0: to the end; attributes too */
 void dc_door_changed_attr(struct dc_door *door, struct dc_node *node);
 void dc_door_changed_entry(struct dc_door *door, struct dc_node *parent, const char *name);        /* made, removed or replaced */
+void dc_door_unname(struct dc_door *door, uint64_t handle); /* the kernel need not know a description by its handle's name any more */
 /* The node with this st_ino if the kernel knows it (DC_OP_ADOPT): referenced, or NULL. */
 struct dc_node *dc_door_find(struct dc_door *door, uint64_t ino);
 bool dc_door_knows(const struct dc_node *node);

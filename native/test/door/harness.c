@@ -32,6 +32,10 @@ uint64_t dc_now_ns(void) {
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
+bool dc_handle_lives(uint64_t handle) {
+	return handle == 1;
+}
+
 struct dc_node *dc_handle_node(struct dc_instance *instance, uint64_t handle) {
 	(void)instance;
 	struct dc_node *node = handle == 1 ? world.handle_node : NULL;
