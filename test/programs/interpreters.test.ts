@@ -8,7 +8,7 @@ const script = (name: string) => path.join(scripts, name);
 const cases: { name: string; command: string[]; env?: Record<string, string>; share: number; lines: number }[] = [
   { name: 'perl', command: ['perl', script('files.pl')], share: 0.6, lines: 120 },
   // Through a pipe: what writes to /dev/stderr would truncate a file.
-  { name: 'bash', command: ['bash', '-c', `bash ${script('redirections.sh')} | cat`], share: 0.3, lines: 250 },
+  { name: 'bash', command: ['bash', '-c', `bash ${script('redirections.sh')} | cat`], share: 0.3, lines: 140 },
   { name: 'node', command: ['node', script('node.mjs')], env: { UV_USE_IO_URING: '0' }, share: 0.9, lines: 40 },
   {
     name: 'node with io_uring',
