@@ -11,6 +11,11 @@ import unittest
 from pool_case import ENTER, LIBRARY, PoolCase, is_alive, text, wait_for
 
 
+# Who is started in the background has these ignored, and so would all that is started here.
+for ignored in (signal.SIGINT, signal.SIGQUIT):
+    signal.signal(ignored, signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL)
+
+
 class Enter(PoolCase):
     def test_statuses(self):
         pool = self.pool().start()
