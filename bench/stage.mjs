@@ -21,7 +21,7 @@ const PROGRAMS = {
       'bench/request-bench.c',
       ...['client', 'mailbox', 'queue', 'receiver', 'waiting'].map((name) => `native/ipc/${name}.c`),
     ],
-    flags: ['-std=gnu17', '-D_GNU_SOURCE', '-Inative/ipc'],
+    flags: ['-std=gnu17', '-D_GNU_SOURCE', '-Inative/ipc', '-Inative/include'],
   },
 };
 
