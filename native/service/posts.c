@@ -346,6 +346,12 @@ static void take_back_all(const struct dc_node *node) {
 	}
 }
 
+bool dc_posts_looked_at(struct dc_node *node) {
+	if (atomic_fetch_add_explicit(&node->core.readers, 1, memory_order_relaxed) < READERS_MAX) return false;
+	take_back_all(node); /* it is read now, and no longer written */
+	return true;
+}
+
 /* Nobody with a grant, nothing to do: one load. */
 static inline void settle(struct dc_context *context, struct dc_node *node) {
 	if (__builtin_expect(atomic_load_explicit(&node->core.posters, memory_order_seq_cst) == 0, 1)) return;
@@ -384,10 +390,7 @@ static ssize_t front_read(SELF, struct dc_node *node, const struct iovec *iov, i
 }
 /* None while writes may be posted: the look after the generations were read decides (dc_posts_grant counts first, then makes all references void). */
 static ssize_t front_references(SELF, struct dc_node *node, off_t offset, size_t length, struct dc_reference *out, unsigned limit, unsigned *count, uint64_t *until) {
-	if (atomic_load_explicit(&node->core.posters, memory_order_seq_cst)) {
-		if (atomic_fetch_add_explicit(&node->core.readers, 1, memory_order_relaxed) < READERS_MAX) return -EAGAIN;
-		take_back_all(node); /* it is read now, and no longer written */
-	}
+	if (atomic_load_explicit(&node->core.posters, memory_order_seq_cst) && !dc_posts_looked_at(node)) return -EAGAIN;
 	ssize_t result = BELOW(references, context, node, offset, length, out, limit, count, until);
 	return result > 0 && atomic_load_explicit(&node->core.posters, memory_order_seq_cst) ? -EAGAIN : result;
 }

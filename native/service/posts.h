@@ -35,6 +35,9 @@ int dc_posts_error(struct dc_handle *handle);
 /* The handle is about to be closed: the same, and no grant is left. */
 int dc_posts_closed(struct dc_handle *handle);
 
+/* The node, which somebody may post to, is looked at and could be remembered by who looks. True: it has been often enough, since it was last posted to, for the grants to have ended now. */
+bool dc_posts_looked_at(struct dc_node *node);
+
 struct dc_posts_counts {
 	uint64_t writes, bytes, runs, errors, taken_back;
 };

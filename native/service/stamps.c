@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "posts.h"
 #include "regions.h"
 
 #define NAME_LOCKS 1024u
@@ -256,6 +257,10 @@ void dc_trail_name(struct dc_trail *trail, struct dc_node *parent, const char *n
 /* Who may post writes to the node changes it without our seeing it. Counted first, then the stamp moves (dc_posts_grant); here the stamp first, then the count. */
 void dc_trail_attributes(struct dc_trail *trail, struct dc_node *node) {
 	if (!trail || !trail->stamps) return;
+	if (atomic_load_explicit(&node->core.posters, memory_order_seq_cst) && !dc_posts_looked_at(node)) {
+		trail->stamps = NULL;
+		return;
+	}
 	note(trail, node, NULL, 0);
 	if (atomic_load_explicit(&node->core.posters, memory_order_seq_cst)) trail->stamps = NULL;
 }

@@ -89,7 +89,7 @@ struct dc_node {
 		_Atomic uint32_t kernel_cached;   /* bit 0 attributes, bit 1 pages, bit 2 entries below (directory) */
 		_Atomic uint32_t opens;           /* open descriptions through the library */
 		_Atomic uint32_t posters;         /* open descriptions whose clients may post writes to this node (service/posts.c) */
-		_Atomic uint32_t readers;         /* reads by reference that were refused because of them, since they last posted */
+		_Atomic uint32_t readers;         /* reads by reference and leases that were refused because of them, since they last posted */
 		uint64_t reserved[3];
 	} core;
 };

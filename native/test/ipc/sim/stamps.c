@@ -86,6 +86,8 @@ static uint64_t bottom_believed(struct dc_libservice *self, struct dc_node *node
 /* ---- what the layer needs of the service ----------------------------------------------------------------------------------------- */
 bool dc_regions_open(void) { return true; }
 bool dc_stack_believes(const struct dc_libservice *root) { return true; }
+bool dc_posts_looked_at(struct dc_node *node); /* service/posts.h */
+bool dc_posts_looked_at(struct dc_node *node) { return false; } /* nobody posts here */
 void dc_block_begin(struct dc_context *blocked) {}
 void dc_block_end(struct dc_context *blocked) {}
 static void *cache_region(const struct dc_host *host, size_t bytes, uint32_t *region) { return world.board; }
