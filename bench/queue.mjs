@@ -15,7 +15,17 @@ const SHIPPED = ['client', 'mailbox', 'queue', 'receiver', 'waiting'].map((name)
 
 function build(work) {
   const program = path.join(work, 'queue-bench');
-  const options = ['-O2', '-std=gnu17', '-D_GNU_SOURCE', '-Inative/ipc', '-Inative/include', '-Ibench/queue', '-pthread', '-o', program];
+  const options = [
+    '-O2',
+    '-std=gnu17',
+    '-D_GNU_SOURCE',
+    '-Inative/ipc',
+    '-Inative/include',
+    '-Ibench/queue',
+    '-pthread',
+    '-o',
+    program,
+  ];
   execFileSync('gcc', [...options, ...SOURCES, ...SHIPPED], { cwd: checkout, stdio: 'inherit' });
   return program;
 }
