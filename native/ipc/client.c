@@ -104,17 +104,20 @@ void dc_client_detach(struct dc_client *client) {
 	client->arena = NULL;
 }
 
+static bool is_left(struct dc_client *client, unsigned slot, uint32_t owner) {
+	return owner == DC_OWNER_NOBODY && DC_ANSWER_STATE(atomic_load_explicit(&dc_client_slot(client, slot)->answer, memory_order_acquire)) == DC_ANSWER_DONE;
+}
+
 static bool claim(struct dc_client *client, unsigned slot, uint32_t owner) {
-	uint32_t free = 0;
-	return atomic_load_explicit(&client->use[slot].owner, memory_order_relaxed) == 0 &&
-		atomic_compare_exchange_strong_explicit(&client->use[slot].owner, &free, owner, memory_order_acquire, memory_order_relaxed);
+	uint32_t seen = atomic_load_explicit(&client->use[slot].owner, memory_order_relaxed);
+	return (seen == 0 || is_left(client, slot, seen)) && atomic_compare_exchange_strong_explicit(&client->use[slot].owner, &seen, owner, memory_order_acquire, memory_order_relaxed);
 }
 
 /* Slots of threads that ended in the middle of a call. By thread id alone: a vfork child is another process with the same slots. */
 static void reclaim_of_dead(struct dc_client *client) {
 	for (unsigned slot = 0; slot < DC_REQUEST_SLOTS; slot++) {
 		uint32_t owner = atomic_load_explicit(&client->use[slot].owner, memory_order_acquire);
-		if (owner && raw(SYS_tkill, owner, 0, 0, 0, 0, 0) == -ESRCH) dc_client_abandoned(client, slot);
+		if (owner && owner != DC_OWNER_NOBODY && raw(SYS_tkill, owner, 0, 0, 0, 0, 0) == -ESRCH) dc_client_abandoned(client, slot);
 	}
 }
 
@@ -138,8 +141,10 @@ void dc_client_release(struct dc_client *client, unsigned slot) {
 }
 
 bool dc_client_in_use(struct dc_client *client) {
-	for (unsigned slot = 0; slot < DC_REQUEST_SLOTS; slot++)
-		if (atomic_load_explicit(&client->use[slot].owner, memory_order_acquire)) return true;
+	for (unsigned slot = 0; slot < DC_REQUEST_SLOTS; slot++) {
+		uint32_t owner = atomic_load_explicit(&client->use[slot].owner, memory_order_acquire);
+		if (owner && !(client->arena && is_left(client, slot, owner))) return true;
+	}
 	return false;
 }
 
@@ -227,6 +232,15 @@ int64_t dc_client_call(struct dc_client *client, unsigned index) {
 	uint32_t cpu = (uint32_t)sched_getcpu();
 	send_request(client, slot, index, sequence, cpu);
 	return await(client, index, sequence, cpu) ? slot->result : -EIO;
+}
+
+void dc_client_leave(struct dc_client *client, unsigned index) {
+	if (is_closed(client)) {
+		dc_client_release(client, index);
+		return;
+	}
+	dc_client_send(client, index);
+	atomic_store_explicit(&client->use[index].owner, DC_OWNER_NOBODY, memory_order_release);
 }
 
 void dc_client_send(struct dc_client *client, unsigned index) {

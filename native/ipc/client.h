@@ -10,6 +10,7 @@
 
 #include "protocol.h"
 
+#define DC_OWNER_NOBODY UINT32_MAX
 struct dc_client {
 	struct dc_queue *queue;           /* NULL: requests go through `mailbox` */
 	struct dc_mailbox *mailbox;
@@ -25,7 +26,7 @@ struct dc_client {
 	uint64_t post_tail, post_next;
 	struct dc_post_record *post_record;
 	struct dc_slot_use {
-		alignas(DC_CACHE_LINE) _Atomic uint32_t owner; /* thread id of the user, 0: free. One word, so that a thread that jumps away at any instruction leaves its name */
+		alignas(DC_CACHE_LINE) _Atomic uint32_t owner; /* thread id of the user, 0: free, DC_OWNER_NOBODY: until its answer comes. One word, so that a thread that jumps away at any instruction leaves its name */
 		uint32_t sequence;
 		uint32_t resent;                               /* sequence of the abandoned request that was put in again */
 	} use[DC_REQUEST_SLOTS];
@@ -43,6 +44,8 @@ unsigned dc_client_acquire(struct dc_client *client, int hint, uint32_t owner);
 /* One more, beside one that the thread has: never waits, since others may wait the same way. */
 bool dc_client_try_acquire(struct dc_client *client, unsigned beside, uint32_t owner, unsigned *slot);
 void dc_client_release(struct dc_client *client, unsigned slot);
+/* Sends the slot's request and leaves it: nobody looks at the answer, and the slot is free when it has come. For what cannot fail and need not be waited for. */
+void dc_client_leave(struct dc_client *client, unsigned slot);
 bool dc_client_in_use(struct dc_client *client);
 /*
  * A slot whose user left in the middle of a call (longjmp out of a signal handler, a thread's end) and will not touch it again: frees it if no request of it is under way, else sees to it that

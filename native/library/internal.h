@@ -133,6 +133,7 @@ void dc_call_start(struct dc_call *call);
 int64_t dc_call_await(struct dc_call *call);
 bool dc_call_beside(struct dc_call *call, const struct dc_call *first);
 void dc_call_end(struct dc_call *call);
+void dc_call_leave(struct dc_call *call); /* in place of send and end: the answer is not waited for */
 
 /* ---- copying.c ------------------------------------------------------------------------------------------------------------- */
 extern struct dc_copier dc_copier; /* of nothing before the first attach */

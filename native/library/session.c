@@ -299,6 +299,12 @@ int64_t dc_call_send(struct dc_call *call) {
 	return plausible(dc_client_call(call->client, call->index));
 }
 
+void dc_call_leave(struct dc_call *call) {
+	dc_client_leave(call->client, call->index);
+	atomic_signal_fence(memory_order_seq_cst);
+	if (thread.depth) thread.depth--;
+}
+
 void dc_call_end(struct dc_call *call) {
 	/* In this order: who jumps away in between leaves an entry whose slot is no longer its own. */
 	dc_client_release(call->client, call->index);
