@@ -200,13 +200,24 @@ void door_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *fo
 }
 
 /* ---- making --------------------------------------------------------------------------------------------------------------- */
+static bool is_missing(fuse_req_t req, struct dc_node *directory, const char *name) {
+	struct door_call call;
+	struct dc_node *node = NULL;
+	size_t consumed;
+	if (!door_current.resent || strlen(name) > DC_NAME_MAX) return false;
+	int result = DOOR_CALL(door_of(req), lookup, door_context(req, &call), directory, name, strlen(name), &node, NULL, &consumed);
+	if (node) DOOR_CALL(door_of(req), forget, node, 1);
+	return result == -ENOENT;
+}
+
 /* What every operation that makes, moves or removes a name checks first. Answers and returns NULL if it may not go on. */
-static struct dc_node *name_begin(fuse_req_t req, fuse_ino_t parent, const char *name, const char *what) {
+static struct dc_node *name_begin(fuse_req_t req, fuse_ino_t parent, const char *name, const char *what, bool makes) {
 	struct dc_door *door = door_of(req);
-	if (door_doubtful(req, what)) return NULL;
 	struct door_entry *entry;
 	struct dc_node *directory = door_node(req, parent, &entry);
 	if (!directory) return NULL;
+	/* What a predecessor was to make and is not there has not been made: it is made now. */
+	if (!(makes && is_missing(req, directory, name)) && door_doubtful(req, what)) return NULL;
 	int error = strlen(name) > DC_NAME_MAX ? ENAMETOOLONG : door_is_handle_name(door, parent, name) ? EPERM : 0;
 	if (error) {
 		door_reply(req, error);
@@ -226,7 +237,7 @@ void door_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 	struct dc_door *door = door_of(req);
 	bool regular = S_ISREG(mode);
 	if (regular) door_current.counted = DC_COUNTED_create;
-	struct dc_node *directory = name_begin(req, parent, name, regular ? "create" : "mknod"), *node = NULL;
+	struct dc_node *directory = name_begin(req, parent, name, regular ? "create" : "mknod", true), *node = NULL;
 	if (!directory) return;
 	struct door_call call;
 	struct dc_context *context = door_context(req, &call);
@@ -241,7 +252,7 @@ void door_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 }
 
 void door_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode) {
-	struct dc_node *directory = name_begin(req, parent, name, "mkdir"), *node = NULL;
+	struct dc_node *directory = name_begin(req, parent, name, "mkdir", true), *node = NULL;
 	if (!directory) return;
 	struct door_call call;
 	int result = DOOR_CALL(door_of(req), mkdir, door_context(req, &call), directory, name, mode & 07777, &node, NULL);
@@ -249,7 +260,7 @@ void door_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
 }
 
 void door_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name) {
-	struct dc_node *directory = name_begin(req, parent, name, "symlink"), *node = NULL;
+	struct dc_node *directory = name_begin(req, parent, name, "symlink", true), *node = NULL;
 	if (!directory) return;
 	struct door_call call;
 	int result = DOOR_CALL(door_of(req), symlink, door_context(req, &call), directory, name, target, &node, NULL);
@@ -258,7 +269,7 @@ void door_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const c
 
 void door_link(fuse_req_t req, fuse_ino_t number, fuse_ino_t new_parent, const char *new_name) {
 	struct dc_door *door = door_of(req);
-	struct dc_node *directory = name_begin(req, new_parent, new_name, "link");
+	struct dc_node *directory = name_begin(req, new_parent, new_name, "link", true);
 	if (!directory) return;
 	struct dc_node *node = door_node(req, number, NULL);
 	if (!node) return;
@@ -280,7 +291,7 @@ void door_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 		door_reply(req, ENOSYS);
 		return;
 	}
-	struct dc_node *directory = name_begin(req, parent, name, "create"), *node = NULL;
+	struct dc_node *directory = name_begin(req, parent, name, "create", true), *node = NULL;
 	if (!directory) return;
 	struct door_call call;
 	struct dc_context *context = door_context(req, &call);
@@ -297,22 +308,22 @@ void door_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 
 /* ---- removing and moving -------------------------------------------------------------------------------------------------- */
 void door_unlink(fuse_req_t req, fuse_ino_t parent, const char *name) {
-	struct dc_node *directory = name_begin(req, parent, name, "unlink");
+	struct dc_node *directory = name_begin(req, parent, name, "unlink", false);
 	if (!directory) return;
 	struct door_call call;
 	door_reply(req, DOOR_CALL(door_of(req), unlink, door_context(req, &call), directory, name));
 }
 
 void door_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
-	struct dc_node *directory = name_begin(req, parent, name, "rmdir");
+	struct dc_node *directory = name_begin(req, parent, name, "rmdir", false);
 	if (!directory) return;
 	struct door_call call;
 	door_reply(req, DOOR_CALL(door_of(req), rmdir, door_context(req, &call), directory, name));
 }
 
 void door_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name, unsigned flags) {
-	struct dc_node *from = name_begin(req, parent, name, "rename");
-	struct dc_node *to = from ? name_begin(req, new_parent, new_name, "rename") : NULL;
+	struct dc_node *from = name_begin(req, parent, name, "rename", false);
+	struct dc_node *to = from ? name_begin(req, new_parent, new_name, "rename", false) : NULL;
 	if (!to) return;
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
 		door_reply(req, EINVAL);

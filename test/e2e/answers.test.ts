@@ -150,10 +150,10 @@ describe.each(['write-through', 'write-back'])('cache %s', (mode) => {
   let pool: TestPool;
   beforeAll(async () => {
     pool = await makePool(`[cache: {size: 16Mi, mode: ${mode}}, local: {path: BACKING}]`);
-  }, 60_000);
+  }, 300_000);
   afterAll(async () => {
     await pool?.destroy();
-  }, 60_000);
+  }, 300_000);
 
   const leased = async () =>
     ((await pool.engine.stats(pool.pool)) as unknown as { clients: { leasedAnswers: number } }).clients.leasedAnswers;
@@ -205,12 +205,12 @@ describe.each(['write-through', 'write-back'])('cache %s', (mode) => {
     });
     expect(result).toBe('wrong 0 []');
     await expect.poll(() => pool.servicePid(), { timeout: 20_000 }).not.toBe(before);
-  }, 120_000);
+  }, 300_000);
 
   test('forks and programs', async () => {
     await prepare('family');
     expect(await pool.sh('library', 'cd family; python3 family.py', { timeout: 110_000 })).toBe('wrong 0');
-  }, 120_000);
+  }, 300_000);
 
   test('changes behind the back are seen within the time to live', async () => {
     writeFileSync(path.join(pool.backing, 'behind'), 'a');
@@ -229,7 +229,7 @@ print(sorted(seen), os.path.exists('later'))"`,
     truncateSync(path.join(pool.backing, 'behind'), 4321);
     writeFileSync(path.join(pool.backing, 'later'), '');
     expect(await running).toBe('[1, 4321] True');
-  }, 120_000);
+  }, 300_000);
 });
 
 test('processes that do not trust each other are given none', async () => {
@@ -241,4 +241,4 @@ test('processes that do not trust each other are given none', async () => {
   } finally {
     await pool.destroy();
   }
-}, 60_000);
+}, 300_000);

@@ -90,7 +90,7 @@ export async function makePool(
       all: true,
       reject: false,
       stdin: 'ignore',
-      timeout: options.timeout ?? 60_000,
+      timeout: options.timeout ?? 240_000,
     });
     return { status: result.exitCode ?? 255, output: result.all ?? (result as ExecaError).message ?? '' };
   };

@@ -60,10 +60,10 @@ describe.each(['write-through', 'write-back'])('cache %s', (mode) => {
   beforeAll(async () => {
     pool = await makePool(`[cache: {size: 16Mi, mode: ${mode}}, local: {path: BACKING}]`);
     await pool.sh('kernel', `cat > r.py <<'E'\n${reader}\nE\ncat > w.py <<'E'\n${writer}\nE`);
-  }, 60_000);
+  }, 300_000);
   afterAll(async () => {
     await pool?.destroy();
-  }, 60_000);
+  }, 300_000);
 
   const leased = async () =>
     ((await pool.engine.stats(pool.pool)) as unknown as { clients: { leasedReads: number } }).clients.leasedReads;
@@ -88,7 +88,7 @@ describe.each(['write-through', 'write-back'])('cache %s', (mode) => {
     process.kill(before, 'SIGKILL');
     expect(await running).toBe('wrong 0 []');
     await expect.poll(() => pool.servicePid(), { timeout: 20_000 }).not.toBe(before);
-  }, 120_000);
+  }, 300_000);
 });
 
 test('processes that do not trust each other map nothing of the cache', async () => {
@@ -103,4 +103,4 @@ print(sum('diciclo-cache' in line for line in open('/proc/self/maps')))"`;
   } finally {
     await pool.destroy();
   }
-}, 60_000);
+}, 300_000);

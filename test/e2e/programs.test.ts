@@ -9,10 +9,10 @@ const other = (door: Door): Door => (door === 'library' ? 'kernel' : 'library');
 let pool: TestPool;
 beforeAll(async () => {
   pool = await makePool();
-}, 60_000);
+}, 300_000);
 afterAll(async () => {
   await pool?.destroy();
-}, 60_000);
+}, 300_000);
 
 describe.each(doors)('through the %s door', (door) => {
   test('sqlite3: transactions, journal and WAL modes, integrity', async () => {
@@ -38,7 +38,7 @@ describe.each(doors)('through the %s door', (door) => {
       ]);
       expect(onHost.stdout).toBe('ok\n4000');
     }
-  }, 120_000);
+  }, 300_000);
 
   test('tar and coreutils: a tree goes round unchanged', async () => {
     const script = `
@@ -58,7 +58,7 @@ describe.each(doors)('through the %s door', (door) => {
     const here = await pool.sh(door, digest);
     expect(await pool.sh(other(door), digest)).toBe(here);
     expect((await execa('sh', ['-c', digest], { cwd: pool.backing })).stdout).toBe(here);
-  }, 120_000);
+  }, 300_000);
 
   test('shell redirections, here-documents, shared offsets', async () => {
     const script = `
@@ -93,7 +93,7 @@ EOF
       for i in $(seq 40); do echo "line $i" >> file && echo $i > f$i && git add -A && git commit -qm "c $i"; done
       git gc -q && git fsck --strict 2>&1 && cd .. && git clone -q g-${door} c-${door} && cd c-${door} && git log --oneline | wc -l && git status --porcelain | wc -l`;
     expect(await pool.sh(door, script)).toBe('40\n0');
-  }, 120_000);
+  }, 300_000);
 
   test('python3 and a compiler', async () => {
     await pool.sh(
@@ -114,7 +114,7 @@ EOF
       door,
       `printf '#include <stdio.h>\\nint main(void){puts("built");return 0;}\\n' > m-${door}.c && gcc -O1 -o m-${door} m-${door}.c && test "$(./m-${door})" = built`,
     );
-  }, 60_000);
+  }, 300_000);
 });
 
 test('the library carries what a program does with its files', async () => {

@@ -28,5 +28,5 @@ describe.each(Object.entries(transports))('trust: %s', (trust, transport) => {
     await running;
     await pool.sh('library', `rm -f *; ${WORK}`);
     expect(await pool.engine.queue(pool.pool)).toMatchObject({ transport, depth: 0 });
-  }, 120_000);
+  }, 300_000);
 });

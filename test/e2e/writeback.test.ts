@@ -7,10 +7,10 @@ import { doors, makePool, operations, type TestPool } from './harness.js';
 let pool: TestPool;
 beforeAll(async () => {
   pool = await makePool('[cache: {size: 64Mi, mode: write-back}, local: {path: BACKING}]');
-}, 60_000);
+}, 300_000);
 afterAll(async () => {
   await pool?.destroy();
-}, 60_000);
+}, 300_000);
 
 /** Writes a growing number into `file` and says so; whoever hears it must find that number or a later one. */
 const writer = `
@@ -55,7 +55,7 @@ os.kill(os.getpid(), signal.SIGKILL)`;
   const expected = Array.from({ length: 1000 }, (_, i) => `${String(i).padStart(7, '0')}\n`).join('');
   expect(await pool.sh('kernel', 'cat killed')).toBe(expected.trimEnd());
   expect(readFileSync(path.join(pool.backing, 'killed'), 'utf8')).toBe(expected);
-}, 60_000);
+}, 300_000);
 
 test('the service writes neighbours by one call, and counts each', async () => {
   await pool.engine.resetStats(pool.pool);
@@ -70,7 +70,7 @@ os.close(fd)"`,
   );
   expect((await operations(pool)).write?.library ?? 0).toBe(before + 5000);
   expect(readFileSync(path.join(pool.backing, 'log'), 'utf8')).toBe('x'.repeat(500_000));
-}, 60_000);
+}, 300_000);
 
 test('sqlite3 and git on a write-back stack', async () => {
   const sql =
@@ -81,4 +81,4 @@ test('sqlite3 and git on a write-back stack', async () => {
     for i in $(seq 100); do head -c 5000 /dev/urandom | base64 > f$i; done && git add . && git commit -qm one && git gc -q && git fsck --strict`;
   await pool.sh('library', git, { timeout: 100_000 });
   expect(await pool.sh('kernel', 'cd repo && git fsck --strict && git status --porcelain | wc -l')).toBe('0');
-}, 120_000);
+}, 300_000);
