@@ -164,5 +164,5 @@ test.skipIf(!existsSync(`${POSTGRES}/initdb`))(
       expect(ended.all).not.toMatch(/PANIC|could not/);
     }
   },
-  100_000,
+  600_000,
 );
