@@ -21,6 +21,7 @@ const GUEST_TESTS = ['resources', 'pools', 'native'].map((name) => `test/engine/
 const GUEST_TIMEOUT_SECONDS = 900;
 const FUZZ_SECONDS = 10;
 /** What threads of a service do to each other, not what programs do: few, since they run many times slower. */
+const ADDRESS_TESTS = ['faults', 'leases', 'programs', 'writeback'].map((name) => `test/e2e/${name}.test.ts`);
 const THREAD_TESTS = ['leases', 'trust', 'writeback'].map((name) => `test/e2e/${name}.test.ts`);
 
 const totals = { passed: 0, failed: 0, skipped: 0 };
@@ -193,7 +194,7 @@ async function main(argv) {
   if (wants('native')) await native('native', 'build', ['--buildtype=release']);
   if (wants('asan')) {
     await native('native (address, undefined)', 'build-asan', sanitized('address,undefined'));
-    await sanitizedService('real programs (sanitized service)', 'build-asan', ['test/e2e']);
+    await sanitizedService('real programs (sanitized service)', 'build-asan', ADDRESS_TESTS);
   }
   if (wants('tsan')) {
     await native('native (thread)', 'build-tsan', [...sanitized('thread'), '-Dc_args=-Wno-tsan']);
