@@ -246,7 +246,7 @@ static void handlers(void) {
 	}
 	volatile int left = 0;
 	volatile long rounds = 0;
-	while (left < 150) {
+	while (left < 150 && !getenv("NO_JUMPS")) { /* a sanitizer inside the library is not told that its frames are gone */
 		if (sigsetjmp(out, 1)) left++;
 		armed = 1;
 		if (rounds++ % 2) pwrite(fd, data, 2 * MIB, 0);
