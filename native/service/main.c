@@ -98,7 +98,11 @@ int main(int argc, char **argv) {
 		fprintf(stderr, "diciclo-service: %s\n", error.message);
 		return 1;
 	}
-	if (arguments.describe) return describe(modules);
+	if (arguments.describe) {
+		status = describe(modules);
+		dc_modules_unload(modules);
+		return status;
+	}
 	signal(SIGPIPE, SIG_IGN);
 	umask(0);
 	keep_rights();
