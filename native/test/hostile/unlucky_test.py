@@ -65,8 +65,12 @@ with Ground(build) as ground:
     print(f'before {before}\nafter  {after}', flush=True)
     for name in ('attached', 'clients', 'depth', 'locks'):
         verdict.check(f'{name}: none left', after[name] == 0, after)
-    # The cache (32 MiB) is full by now.
-    for name, room in (('serviceFiles', 8), ('initFiles', 4), ('serviceBytes', 48 << 20), ('initBytes', 4 << 20)):
+    # The cache (32 MiB) is full by now. A sanitizer keeps what is freed, and says by itself what leaks.
+    with open(f'{build}/init/diciclo-pool-init', 'rb') as file:
+        program = file.read()
+        sanitized = b'__asan_init' in program or b'__tsan_init' in program
+    memory = () if sanitized else (('serviceBytes', 48 << 20), ('initBytes', 4 << 20))
+    for name, room in (('serviceFiles', 8), ('initFiles', 4)) + memory:
         verdict.check(f'{name}: back where it was', after[name] <= before[name] + room, before, after)
     verdict.check('the service is the same', (ground.service()['pid'], ground.service()['restarts']) == (service['pid'], 0), ground.service())
     log = ground.log() + ground.log('init')
