@@ -24,7 +24,9 @@ export const TARGETS = ['requests', 'control', 'attach', 'line', 'answer'];
 const LIMITS = ['-timeout=20', '-rss_limit_mb=4096', '-max_len=4096', '-verbosity=0', '-print_final_stats=1'];
 
 export async function buildFuzz() {
-  await buildNative(BUILD, OPTIONS, { ...process.env, CC: 'clang' });
+  const modules = ['local', 'cache', 'passthrough'].map((name) => `libservices/${name}.so`);
+  const targets = TARGETS.map((target) => `fuzz/fuzz-${target}`);
+  await buildNative(BUILD, OPTIONS, { ...process.env, CC: 'clang' }, [...targets, ...modules]);
 }
 
 function folders(target) {

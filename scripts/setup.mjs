@@ -182,8 +182,13 @@ export async function ensureNodeModules() {
   writeFileSync(stamp, hash);
 }
 
-/** Configures `directory` once and builds what changed. */
-export async function buildNative(directory = 'build', options = ['--buildtype=release'], env = process.env) {
+/** Configures `directory` once and builds what changed of `targets` (none: of all). */
+export async function buildNative(
+  directory = 'build',
+  options = ['--buildtype=release'],
+  env = process.env,
+  targets = [],
+) {
   const started = Date.now();
   const configured = existsSync(path.join(checkout, directory, 'build.ninja'));
   const stamp = path.join(checkout, directory, '.options');
@@ -198,7 +203,7 @@ export async function buildNative(directory = 'build', options = ['--buildtype=r
     }
     writeFileSync(stamp, options.join(' '));
   }
-  if ((await run(['ninja', '-C', directory, '--quiet'], { env })) !== 0)
+  if ((await run(['ninja', '-C', directory, '--quiet', ...targets], { env })) !== 0)
     throw new Failure(`the native part does not build in ${directory} (see above)`, `ninja -C ${directory}`);
   say(`setup: native programs are built in ${directory} (${seconds(started)})`);
 }
