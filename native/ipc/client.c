@@ -27,10 +27,10 @@ static int receive_answer(int fd, struct dc_attach_answer *answer, int descripto
 	do received = raw(SYS_recvmsg, fd, (long)&message, MSG_CMSG_CLOEXEC, 0, 0, 0);
 	while (received == -EINTR);
 	if (received < 0) return (int)received;
-	if (received != sizeof *answer || answer->magic != DC_ATTACH_MAGIC) return -EPROTO;
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message); /* whatever the answer says: what came with it is ours to close */
 	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS && header->cmsg_len <= CMSG_LEN(2 * sizeof(int)))
 		memcpy(descriptors, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
+	if (received != sizeof *answer || answer->magic != DC_ATTACH_MAGIC) return -EPROTO;
 	if (answer->error) return -answer->error;
 	return descriptors[0] >= 0 && (descriptors[1] >= 0) == (answer->queue_size != 0) ? 0 : -EPROTO;
 }
