@@ -110,9 +110,10 @@ static bool spin(struct dc_receiver *receiver, struct dc_seat *seat) {
 
 /* To senders by the queue; those by mailboxes are told when their request is taken. */
 static void publish_cpu(struct dc_receiver *receiver, struct dc_seat *seat) {
-	seat->cpu = (uint32_t)sched_getcpu();
-	if (atomic_load_explicit(&receiver->board->worker_cpu, memory_order_relaxed) != seat->cpu)
-		atomic_store_explicit(&receiver->board->worker_cpu, seat->cpu, memory_order_relaxed);
+	uint32_t cpu = (uint32_t)sched_getcpu();
+	atomic_store_explicit(&seat->cpu, cpu, memory_order_relaxed);
+	if (atomic_load_explicit(&receiver->board->worker_cpu, memory_order_relaxed) != cpu)
+		atomic_store_explicit(&receiver->board->worker_cpu, cpu, memory_order_relaxed);
 }
 
 /* Sleeps as the first (the listener, by mailboxes) or in reserve. `first` was announced. */
@@ -191,7 +192,7 @@ enum dc_take dc_receiver_next(struct dc_receiver *receiver, struct dc_seat *seat
 		taken = dc_queue_take(&receiver->reader, item);
 		if (taken == DC_TAKE_ITEM) publish_cpu(receiver, seat);
 	} else {
-		seat->cpu = (uint32_t)sched_getcpu();
+		atomic_store_explicit(&seat->cpu, (uint32_t)sched_getcpu(), memory_order_relaxed);
 		bool listened = counts(receiver) & DC_WORKERS_FIRST_SLEEPS;
 		taken = dc_mailboxes_take(receiver->mailboxes, &seat->cursor, listened, seat->cpu, item);
 	}

@@ -32,7 +32,7 @@ struct dc_receiver {
 
 /* What a worker waits by: its own. */
 struct dc_seat {
-	uint32_t cpu;          /* last published */
+	_Atomic uint32_t cpu;  /* last published; others look at it for information */
 	uint32_t sender_cpu;   /* of the last request; the server of requests sets it */
 	unsigned block_depth;
 	unsigned cursor;       /* mailboxes: whose turn it is */

@@ -19,7 +19,7 @@ static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct dc_client_record *free_records;
 static void (*on_gone)(uint32_t index, uint32_t generation);
 static _Atomic uint64_t attached, attached_total;
-static uint64_t epoch;
+static _Atomic uint64_t epoch;
 
 /* What dead clients had left to the kernel door: name -> count. */
 static pthread_mutex_t uncarried_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -27,10 +27,10 @@ static json_t *uncarried_dead;
 static _Atomic uint64_t leased_dead, answers_dead; /* reads, and other answers, without a request */
 
 uint64_t dc_epoch(void) {
-	return epoch;
+	return atomic_load_explicit(&epoch, memory_order_relaxed);
 }
 void dc_epoch_set(uint64_t value) {
-	epoch = value;
+	atomic_store_explicit(&epoch, value, memory_order_relaxed);
 }
 void dc_clients_on_gone(void (*gone)(uint32_t index, uint32_t generation)) {
 	on_gone = gone;

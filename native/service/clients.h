@@ -35,7 +35,8 @@ struct dc_client_record {
 	_Atomic uint64_t users;
 	_Atomic bool torn_down;
 	struct dc_client_record *next_free;
-	uint32_t index, generation;
+	uint32_t index;
+	_Atomic uint32_t generation; /* looked at without a reference: the record may be another's by then */
 	struct dc_arena *arena;
 	int place;          /* of its mailbox */
 	struct dc_cred cred;
