@@ -36,12 +36,12 @@ void dc_clients_on_gone(void (*gone)(uint32_t index, uint32_t generation)) {
 	on_gone = gone;
 }
 
-/* The command's name for people, from /proc: a process may be gone already. */
-static void read_command(struct dc_client_record *client) {
+/* The command's name for people, from /proc: a process may be gone already, and `out` stays what it is. */
+static void read_command(pid_t pid, char *out, size_t size) {
 	char path[64];
-	snprintf(path, sizeof path, "/proc/%d/comm", (int)client->pid);
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
 	FILE *file = fopen(path, "re");
-	if (file && fgets(client->command, sizeof client->command, file)) client->command[strcspn(client->command, "\n")] = 0;
+	if (file && fgets(out, (int)size, file)) out[strcspn(out, "\n")] = 0;
 	if (file) fclose(file);
 }
 
@@ -89,7 +89,8 @@ int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const struct 
 	for (unsigned i = 0; i < DC_SLOTS_MAX; i++) atomic_store(&client->done[i], 0);
 	dc_posts_begin(client);
 	dc_offences_begin(client);
-	read_command(client);
+	client->command[0] = 0;
+	read_command(pid, client->command, sizeof client->command);
 	atomic_store(&client->torn_down, false);
 	atomic_fetch_and_explicit(&client->users, ~GONE, memory_order_acq_rel);
 	atomic_fetch_add(&attached, 1);
@@ -262,11 +263,13 @@ json_t *dc_clients_json(void) {
 	uint32_t next = 0;
 	uint64_t leased = atomic_load(&leased_dead), answers = atomic_load(&answers_dead);
 	for (struct dc_client_record *client; (client = dc_client_next(&next));) {
-		read_command(client);
+		char name[sizeof client->command];
+		memcpy(name, client->command, sizeof name);
+		read_command(client->pid, name, sizeof name); /* it may have become another since it attached */
 		leased += leased_of(&dc_arena_post(client->arena)->leased);
 		answers += leased_of(&dc_arena_post(client->arena)->leased_answers);
 		fold_uncarried(uncarried, client->arena);
-		json_t *command = json_string(client->command);
+		json_t *command = json_string(name);
 		json_array_append_new(list, json_pack("{s:i,s:i,s:o}", "id", (int)client->index, "pid", (int)client->pid, "command", command ? command : json_string("?")));
 		dc_client_put(client);
 	}
