@@ -223,7 +223,7 @@ void dc_receiver_overhear(struct dc_receiver *receiver, unsigned group, _Atomic 
 }
 
 void dc_answer(struct dc_slot *slot, uint32_t sequence, int64_t result) {
-	slot->result = result;
+	__atomic_store_n(&slot->result, result, __ATOMIC_RELAXED); /* two workers may be here for a client that lies */
 	uint32_t before = atomic_exchange_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_DONE), memory_order_acq_rel);
 	if (DC_ANSWER_STATE(before) == DC_ANSWER_WAITING) dc_futex_wake(&slot->answer, 1);
 }
