@@ -10,5 +10,7 @@ export default defineConfig({
     // Against hangs alone: the machine may be busy.
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // Where nobody watches, what failed runs once more; the report says which (retry x1).
+    retry: process.env.CI ? 1 : 0,
   },
 });
