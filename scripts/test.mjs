@@ -20,8 +20,9 @@ const VITEST = 'node_modules/vitest/vitest.mjs';
 const GUEST_TESTS = ['resources', 'pools', 'native'].map((name) => `test/engine/${name}.test.ts`);
 const GUEST_TIMEOUT_SECONDS = 900;
 const FUZZ_SECONDS = 10;
-/** What threads of a service do to each other, not what programs do: few, since they run many times slower. */
+/** Real programs that a service under the address sanitizer serves once more. */
 const ADDRESS_TESTS = ['faults', 'leases', 'programs', 'writeback'].map((name) => `test/e2e/${name}.test.ts`);
+/** What threads of a service do to each other, not what programs do: few, since they run many times slower. */
 const THREAD_TESTS = ['leases', 'trust', 'writeback'].map((name) => `test/e2e/${name}.test.ts`);
 
 const totals = { passed: 0, failed: 0, skipped: 0 };
@@ -96,8 +97,7 @@ async function native(part, directory, options, env = process.env) {
     count(part, { failed: 1, names: [error.message] });
     return;
   }
-  const first = await mesonTest(directory, [], env);
-  let { status, results } = first;
+  let { status, results } = await mesonTest(directory, [], env);
   const isBad = (test) => !['OK', 'EXPECTEDFAIL', 'SKIP'].includes(test.result);
   const again = results.filter(isBad).map((test) => test.name.replace(/^.* \/ /, ''));
   if (process.env.CI && again.length > 0) {
