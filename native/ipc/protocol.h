@@ -25,7 +25,7 @@ enum {
 	DC_PATH_EMPTY = 1u << 1,     /* an empty path means `handle` itself (AT_EMPTY_PATH, and every f* call) */
 	DC_PATH2_FOLLOW = 1u << 2,   /* link: AT_SYMLINK_FOLLOW */
 	DC_PATH_LEASE = 1u << 5,     /* the sender wants to keep the answer (below: leases) */
-	DC_READ_REFER = 1u << 4,     /* read: the sender can map cache regions */
+	DC_READ_PLACE = 1u << 4,     /* read: the sender can map cache regions */
 	DC_PATH_NO_XDEV = 1u << 16, /* openat2(2): RESOLVE_NO_XDEV, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH. What they leave to the kernel's judgement is answered DC_RESULT_KERNEL */
 	DC_PATH_NO_SYMLINKS = 1u << 17,
 	DC_PATH_BENEATH = 1u << 18,
@@ -40,10 +40,10 @@ enum {
 enum dc_operation {
 	DC_OP_NULL = 0,      /* nothing; for measuring */
 	DC_OP_OPEN,          /* path; in: mode, mask = open(2) flags (O_CREAT, O_EXCL, O_TRUNC, O_DIRECTORY, O_NOFOLLOW, O_TMPFILE, O_APPEND, O_SYNC, O_PATH ...);
-	                        out: value[0] handle, value[1] 1: the kernel door knows this node, attr */
+	                        out: value[0] handle, value[1] 1: the kernel door knows this node, value[2] as value[0] of READ, attr */
 	DC_OP_CLOSE,         /* handle */
-	DC_OP_READ,          /* handle, offset, length <= DC_BUFFER_SIZE; out: data in the buffer. With DC_READ_REFER, where trust allows: out: value[0] number of struct dc_reference in
-	                        the buffer instead of the data (0: the data), value[1] until when they may be kept (CLOCK_MONOTONIC_COARSE, ns) */
+	DC_OP_READ,          /* handle, offset, length <= DC_BUFFER_SIZE; out: data in the buffer. With DC_READ_PLACE, where trust allows: out: value[0] where the file's pages are
+	                        found without a request from now on (page_index.h): {region:32, entry:32}, 0: nowhere */
 	DC_OP_WRITE,         /* handle, offset, length, data in the buffer; mask = RWF_* of pwritev2(2); the handle's O_APPEND holds; out: value[0] offset behind the last byte written,
 	                        value[1] grant: the generation of the post ring under which more may be posted, 0: none */
 	DC_OP_FSYNC,         /* handle, mask 1: fdatasync */

@@ -154,6 +154,11 @@ struct dc_file {
 	_Atomic uint32_t grant;   /* writes may be posted under it (client.h), 0: not */
 	_Atomic bool append;      /* O_APPEND, as of the open or of F_SETFL; of a shared description the kernel knows better: dc_file_flags */
 	_Atomic uint8_t write_hint; /* F_SET_RW_HINT */
+	/* Where its pages are found without a request (leases.h), as of lease_epoch; 0: unknown */
+	_Atomic uint32_t lease_epoch;
+	_Atomic uint64_t lease_id;
+	_Atomic(const struct dc_index_file *) lease_file;
+	_Atomic(struct dc_lease_index *) lease_index;
 	bool directory;
 	bool nameless;            /* O_TMPFILE with O_EXCL: linkat must not give it a name */
 	uint32_t index, next_free;

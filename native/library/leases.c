@@ -1,6 +1,6 @@
 /*
- * leases.c - mapped regions of the cache, and a table of pages by file and number. The table is direct-mapped and lossy; each entry has a version of its own, odd while it is written, and a
- * writer that finds it odd gives up. Nothing here waits, so signal handlers may come in between anywhere. Regions stay mapped until the process ends: a reader may be in them at any time.
+ * leases.c - mapped regions of the cache, and the page indexes that some of them begin with. Nothing here waits, so signal handlers may come in between anywhere. Addresses stay reserved until the
+ * process ends, since a reader may be in a region at any time; what a dead service left is replaced by zeros, which no reader believes, so that its memory is given back.
  */
 #include "leases.h"
 
@@ -9,64 +9,31 @@
 #include <sys/un.h>
 #include <time.h>
 
-#define ENTRIES 16384u
-#define REGIONS 256u
+#define REGIONS 4096u
+#define INDEXES 256u
+#define BEFORE_MAPPING 16u /* answers with a place: mapping the cache costs a process what about as many reads do */
 
-static struct entry {
-	alignas(64) _Atomic uint32_t version;
-	uint32_t instance, epoch, bytes;
-	uint64_t ino, page, until;
-	struct dc_lease lease;
-} entries[ENTRIES];
-
-static struct region {
+struct region {
 	_Atomic uint32_t number; /* 0: free */
+	_Atomic bool void_now;   /* zeros */
 	uint64_t bytes;
-	const unsigned char *data;
-} regions[REGIONS];
+	unsigned char *data;
+};
+static struct region regions[REGIONS];
 static _Atomic uint32_t region_count, mapping;
 static _Atomic bool refused;
 
+static struct dc_lease_index indexes[INDEXES];
+static _Atomic uint32_t index_count, told;
+
 static uint32_t epoch_of(struct dc_client *client) {
 	return atomic_load_explicit(&dc_arena_post(client->arena)->lease_epoch, memory_order_acquire);
-}
-
-static struct entry *entry_of(const struct dc_file *file, uint64_t page) {
-	uint64_t hash = (file->ino ^ (uint64_t)file->instance << 40) * UINT64_C(0x9e3779b97f4a7c15);
-	return &entries[((hash >> 40) + page) % ENTRIES]; /* a file's pages stand side by side: they do not push each other out, and a long read walks along */
 }
 
 struct dc_lease_time dc_lease_time(struct dc_client *client) {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	return (struct dc_lease_time){(uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec, epoch_of(client)};
-}
-
-bool dc_lease_lookup(struct dc_file *file, uint64_t page, size_t bytes, struct dc_lease_time time, struct dc_lease *lease) {
-	struct entry *entry = entry_of(file, page);
-	uint32_t version = atomic_load_explicit(&entry->version, memory_order_acquire);
-	if (version & 1 || entry->ino != file->ino || entry->page != page || entry->instance != file->instance || entry->bytes < bytes) return false;
-	uint64_t until = entry->until;
-	uint32_t epoch = entry->epoch;
-	*lease = entry->lease;
-	atomic_thread_fence(memory_order_acquire);
-	if (atomic_load_explicit(&entry->version, memory_order_relaxed) != version) return false;
-	return epoch == time.epoch && time.now < until;
-}
-
-void dc_lease_remember(struct dc_file *file, uint64_t page, const struct dc_lease *lease, uint32_t bytes, uint64_t until) {
-	struct entry *entry = entry_of(file, page);
-	uint32_t version = atomic_load_explicit(&entry->version, memory_order_relaxed);
-	if (version & 1 || !atomic_compare_exchange_strong_explicit(&entry->version, &version, version + 1, memory_order_acquire, memory_order_relaxed)) return;
-	atomic_thread_fence(memory_order_release);
-	entry->instance = file->instance;
-	entry->epoch = epoch_of(file->client);
-	entry->bytes = bytes;
-	entry->ino = file->ino;
-	entry->page = page;
-	entry->until = until;
-	entry->lease = *lease;
-	atomic_store_explicit(&entry->version, version + 2, memory_order_release);
 }
 
 /* ---- regions --------------------------------------------------------------------------------------------------------------------------------------- */
@@ -77,11 +44,12 @@ static int receive(int fd, struct dc_region_answer *answer) {
 	long received;
 	do received = dc_raw6(SYS_recvmsg, fd, (long)&message, MSG_CMSG_CLOEXEC, 0, 0, 0);
 	while (received == -EINTR);
-	if (received != sizeof *answer || answer->magic != DC_REGION_MAGIC || answer->error) return -1;
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	struct cmsghdr *header = received >= 0 ? CMSG_FIRSTHDR(&message) : NULL;
 	int region = -1;
 	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof region)) memcpy(&region, CMSG_DATA(header), sizeof region);
-	return region;
+	if (received == sizeof *answer && answer->magic == DC_REGION_MAGIC && !answer->error) return region;
+	if (region >= 0) k_close(region);
+	return -1;
 }
 
 static int ask(struct dc_client *client, uint32_t number, struct dc_region_answer *answer) {
@@ -105,6 +73,23 @@ static struct region *find(uint32_t number) {
 	return NULL;
 }
 
+/* Region numbers begin with their service's epoch. */
+static void drop_others(uint32_t number) {
+	uint32_t count = atomic_load(&region_count);
+	for (uint32_t i = 0; i < count; i++) {
+		struct region *region = &regions[i];
+		if (atomic_load(&region->number) >> 20 == number >> 20 || atomic_load(&region->void_now)) continue;
+		dc_raw6(SYS_mmap, (long)region->data, (long)region->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+		atomic_store(&region->void_now, true);
+	}
+}
+
+/* What clients may not write is opened for reading only, so the wish for more is refused. */
+static long map_region(int fd, uint64_t bytes) {
+	long address = dc_raw6(SYS_mmap, 0, (long)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return address == -EACCES ? dc_raw6(SYS_mmap, 0, (long)bytes, PROT_READ, MAP_SHARED, fd, 0) : address;
+}
+
 /* By one thread at a time; the others copy through the buffer meanwhile. */
 static struct region *map(struct dc_client *client, uint32_t number) {
 	uint32_t count = atomic_load(&region_count), free = 0;
@@ -113,13 +98,14 @@ static struct region *map(struct dc_client *client, uint32_t number) {
 	struct dc_region_answer answer = {0};
 	int fd = found ? -1 : ask(client, number, &answer);
 	if (fd >= 0) {
-		long address = dc_raw6(SYS_mmap, 0, (long)answer.bytes, PROT_READ, MAP_SHARED, fd, 0);
+		long address = map_region(fd, answer.bytes);
 		k_close(fd);
 		if (address > 0 || address < -4095) {
+			drop_others(number);
 			count = atomic_load(&region_count);
 			found = &regions[count];
 			found->bytes = answer.bytes;
-			found->data = (const unsigned char *)address;
+			found->data = (unsigned char *)address;
 			atomic_store(&found->number, number);
 			atomic_store_explicit(&region_count, count + 1, memory_order_release);
 		}
@@ -137,10 +123,117 @@ const unsigned char *dc_lease_region(struct dc_client *client, uint32_t number, 
 	return region ? region->data : NULL;
 }
 
-bool dc_lease_find_region(struct dc_file *file, const struct dc_reference *reference, struct dc_lease *lease) {
-	struct region *region = find(reference->region);
-	if (!region) region = map(file->client, reference->region);
-	if (!region || reference->offset > region->bytes - DC_LEASE_PAGE || reference->stamp > region->bytes - sizeof(uint64_t)) return false;
-	*lease = (struct dc_lease){region->data + reference->offset, (const _Atomic uint64_t *)(const void *)(region->data + reference->stamp), reference->generation};
+/* ---- page indexes ---------------------------------------------------------------------------------------------------------------------------------- */
+static struct dc_lease_index *find_index(uint32_t number) {
+	uint32_t count = atomic_load_explicit(&index_count, memory_order_acquire);
+	for (uint32_t i = count; i-- > 0;) /* the newest is what is asked for */
+		if (indexes[i].number == number) return &indexes[i];
+	return NULL;
+}
+
+static bool fits(const struct dc_index_head *head, size_t bytes) {
+	struct dc_index_head again = *head;
+	return bytes >= sizeof *head && head->magic == DC_INDEX_MAGIC && head->bucket_mask <= UINT32_MAX && dc_index_layout(&again) <= bytes && !memcmp(head, &again, sizeof again);
+}
+
+static bool set_up(struct dc_client *client, struct dc_lease_index *made, uint32_t number) {
+	size_t bytes, heat_bytes = 0;
+	const unsigned char *region = dc_lease_region(client, number, &bytes), *heat = NULL;
+	if (!region || !fits((const struct dc_index_head *)region, bytes)) return false;
+	made->index = dc_index_at((void *)(uintptr_t)region);
+	made->pages = made->index.head->pages;
+	made->blocks = made->index.head->blocks;
+	made->files = made->index.head->files;
+	made->bucket_mask = made->index.head->bucket_mask;
+	if (made->index.head->heat) heat = dc_lease_region(client, made->index.head->heat, &heat_bytes);
+	made->heat = heat_bytes >= made->pages ? (_Atomic uint8_t *)(uintptr_t)heat : NULL;
+	long table = dc_raw6(SYS_mmap, 0, (long)(made->blocks * sizeof *made->block), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (table <= 0 && table >= -4095) return false;
+	made->block = (void *)table;
+	made->number = number;
 	return true;
+}
+
+/* One thread makes one; the others ask meanwhile. */
+static struct dc_lease_index *index_of(struct dc_client *client, uint32_t number) {
+	static _Atomic uint32_t making;
+	struct dc_lease_index *found = find_index(number);
+	uint32_t free = 0;
+	if (found || !atomic_compare_exchange_strong(&making, &free, 1)) return found;
+	found = find_index(number);
+	uint32_t count = atomic_load(&index_count);
+	if (!found && count < INDEXES && set_up(client, &indexes[count], number)) {
+		found = &indexes[count];
+		atomic_store_explicit(&index_count, count + 1, memory_order_release);
+	}
+	atomic_store_explicit(&making, 0, memory_order_release);
+	return found;
+}
+
+void dc_lease_place(struct dc_file *file, uint64_t place) {
+	uint32_t epoch = epoch_of(file->client);
+	if (place >> 52 != (epoch & 0xfff)) return; /* told by a service that has died since (region numbers begin with the epoch), or nothing at all */
+	struct dc_lease_index *index = find_index((uint32_t)(place >> 32));
+	if (!index && atomic_fetch_add_explicit(&told, 1, memory_order_relaxed) >= BEFORE_MAPPING) index = index_of(file->client, (uint32_t)(place >> 32));
+	if (!index || (uint32_t)place >= index->files) return;
+	const struct dc_index_file *entry = &index->index.file[(uint32_t)place];
+	/* Several threads may be told at once, and the same: until the epoch is set nobody looks, and then it is. */
+	atomic_store_explicit(&file->lease_file, entry, memory_order_relaxed);
+	atomic_store_explicit(&file->lease_id, atomic_load_explicit(&entry->id, memory_order_acquire), memory_order_relaxed); /* ours, since our handle keeps the node */
+	atomic_store_explicit(&file->lease_index, index, memory_order_relaxed);
+	atomic_store_explicit(&file->lease_epoch, epoch, memory_order_release);
+}
+
+/* ---- reading --------------------------------------------------------------------------------------------------------------------------------------- */
+static const unsigned char *block_of(struct dc_client *client, struct dc_lease_index *index, uint32_t block) {
+	const unsigned char *data = atomic_load_explicit(&index->block[block], memory_order_acquire);
+	if (data) return data;
+	uint64_t place = atomic_load_explicit(&index->index.block[block], memory_order_acquire), at = (place & UINT32_MAX) * DC_INDEX_BLOCK_PAGES * DC_INDEX_PAGE;
+	size_t bytes;
+	data = place ? dc_lease_region(client, (uint32_t)(place >> 32), &bytes) : NULL;
+	if (!data || bytes < DC_INDEX_BLOCK_PAGES * DC_INDEX_PAGE || at > bytes - DC_INDEX_BLOCK_PAGES * DC_INDEX_PAGE) return NULL;
+	atomic_store_explicit(&index->block[block], data + at, memory_order_release);
+	return data + at;
+}
+
+static bool read_page(struct dc_file *file, struct dc_lease_index *index, uint64_t id, struct dc_cursor *cursor, uint64_t number, size_t within, size_t bytes) {
+	uint32_t page = dc_index_find(&index->index, index->pages, index->bucket_mask, id, number, DC_INDEX_CHAIN_MAX);
+	const struct dc_index_page *at = &index->index.page[page];
+	uint64_t generation = page ? dc_index_begin(at, id, number) : 0;
+	const unsigned char *data = generation ? block_of(file->client, index, page / DC_INDEX_BLOCK_PAGES) : NULL;
+	if (!data) return false;
+	dc_cursor_out(cursor, data + page % DC_INDEX_BLOCK_PAGES * DC_INDEX_PAGE + within, bytes);
+	if (!dc_generation_holds(&at->generation, generation)) return false;
+	if (index->heat) {
+		uint8_t heat = atomic_load_explicit(&index->heat[page], memory_order_relaxed);
+		if (heat < 2) atomic_store_explicit(&index->heat[page], (uint8_t)(heat + 1), memory_order_relaxed);
+	}
+	return true;
+}
+
+bool dc_lease_read(struct dc_file *file, struct dc_cursor *cursor, size_t size, off_t offset, struct dc_lease_time time, size_t *done) {
+	*done = 0;
+	if (atomic_load_explicit(&file->lease_epoch, memory_order_acquire) != time.epoch) return false;
+	struct dc_lease_index *index = atomic_load_explicit(&file->lease_index, memory_order_relaxed);
+	const struct dc_index_file *entry = atomic_load_explicit(&file->lease_file, memory_order_relaxed);
+	uint64_t id = atomic_load_explicit(&file->lease_id, memory_order_relaxed), at = (uint64_t)offset;
+	int64_t length;
+	if (!dc_index_open(entry, id, time.now, &length)) return false;
+	struct dc_cursor start = *cursor, before;
+	uint64_t end = at >= (uint64_t)length ? at : size < (uint64_t)length - at ? at + size : (uint64_t)length;
+	while (at < end) {
+		size_t within = at % DC_INDEX_PAGE, part = DC_INDEX_PAGE - within < end - at ? DC_INDEX_PAGE - within : end - at;
+		before = *cursor;
+		if (!read_page(file, index, id, cursor, at / DC_INDEX_PAGE, within, part)) {
+			*cursor = before;
+			break;
+		}
+		at += part;
+	}
+	if (!dc_index_holds(entry, id, length)) {
+		*cursor = start;
+		return false;
+	}
+	*done = (size_t)(at - (uint64_t)offset);
+	return at == end;
 }

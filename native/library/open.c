@@ -1,6 +1,7 @@
 /*
  * open.c - the open family. An open that the service answers gets a real descriptor: a placeholder, or the kernel door's own where the kernel knows the file already.
  */
+#include "leases.h"
 #include "internal.h"
 
 #include <stdarg.h>
@@ -72,6 +73,7 @@ static int attach_descriptor(struct dc_walk *walk, int flags, int reserved) {
 	file->nameless = temporary && flags & O_EXCL;
 	atomic_store(&file->append, flags & O_APPEND && !(flags & O_PATH));
 	file->flags = (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_APPEND | (temporary ? O_TMPFILE : 0))) & ~(flags & O_PATH ? O_ACCMODE : 0);
+	dc_lease_place(file, slot->value[2]);
 	if (!temporary) keep_hint(file, walk, walk->base);
 	dc_walk_end(walk);
 	int fd = descriptor(walk, file, kernel_knows, flags, reserved);

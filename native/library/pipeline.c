@@ -1,4 +1,5 @@
 #include "pipeline.h"
+#include "leases.h"
 
 #include <sched.h>
 
@@ -80,10 +81,10 @@ int64_t dc_pipeline_write(struct dc_pipeline *pipeline, struct dc_cursor *cursor
 	}
 }
 
-static void ask(struct dc_call *call, size_t size, off_t offset, bool refer) {
+static void ask(struct dc_call *call, size_t size, off_t offset, bool place) {
 	call->slot->offset = (uint64_t)offset;
 	call->slot->length = size;
-	call->slot->flags = refer ? DC_READ_REFER : 0;
+	call->slot->flags = place ? DC_READ_PLACE : 0;
 	dc_call_start(call);
 }
 
@@ -92,27 +93,18 @@ static int64_t answer(struct dc_call *call, size_t size) {
 	return result > (int64_t)size ? -EIO : result;
 }
 
-/* What the answer holds, or refers to; if that has moved on, it is asked for once more, in the buffer. */
-static int64_t take(struct dc_pipeline *pipeline, struct dc_call *call, struct dc_cursor *cursor, int64_t result, size_t size, off_t offset, bool refer) {
-	if (result > 0 && refer && call->slot->value[0]) {
-		if (dc_copy_referred(pipeline->file, call, cursor, (size_t)result, offset)) return result;
-		ask(call, size, offset, false);
-		result = answer(call, size);
-	}
-	if (result > 0) dc_cursor_out(cursor, call->buffer, (size_t)result);
-	return result;
-}
-
-int64_t dc_pipeline_read(struct dc_pipeline *pipeline, struct dc_cursor *cursor, size_t size, off_t offset, bool refer) {
+int64_t dc_pipeline_read(struct dc_pipeline *pipeline, struct dc_cursor *cursor, size_t size, off_t offset, bool place) {
 	struct dc_call *call = &pipeline->call[0], *other = &pipeline->call[1];
 	size_t done = 0, part = piece_at(offset, size);
-	ask(call, part, offset, refer);
+	ask(call, part, offset, place);
 	for (;;) {
 		off_t at = offset + (off_t)done;
 		int64_t result = answer(call, part);
 		size_t next = result < (int64_t)part ? 0 : piece_at(at + (off_t)part, size - done - part);
-		if (next) ask(other, next, at + (off_t)part, refer);
-		result = take(pipeline, call, cursor, result, part, at, refer);
+		if (next) ask(other, next, at + (off_t)part, false);
+		if (result > 0) dc_cursor_out(cursor, call->buffer, (size_t)result);
+		if (result >= 0 && place) dc_lease_place(pipeline->file, call->slot->value[0]);
+		place = false;
 		if (next && result < (int64_t)part) dc_call_await(other); /* the file has become shorter meanwhile: its slot must be answered before it is given back */
 		if (result < (int64_t)part || !next) return end(pipeline, done, result);
 		done += part;

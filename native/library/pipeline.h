@@ -23,12 +23,10 @@ struct dc_pipeline {
 };
 /* False: it would not pay (a worker on this very CPU), must not be cut in pieces (written durably, or past the cache), or there is no second slot. The transfers below end it. */
 bool dc_pipeline_begin(struct dc_pipeline *pipeline, struct dc_file *file, enum dc_operation operation);
-int64_t dc_pipeline_read(struct dc_pipeline *pipeline, struct dc_cursor *cursor, size_t size, off_t offset, bool refer); /* bytes, or -errno when there are none */
+int64_t dc_pipeline_read(struct dc_pipeline *pipeline, struct dc_cursor *cursor, size_t size, off_t offset, bool place); /* bytes, or -errno when there are none */
 int64_t dc_pipeline_write(struct dc_pipeline *pipeline, struct dc_cursor *cursor, size_t size, off_t offset, off_t *end);
 
 /* ---- transfer.c: one request's parts ---- */
-/* The answer says where the data lie. False: they have moved on. */
-bool dc_copy_referred(struct dc_file *file, const struct dc_call *call, struct dc_cursor *cursor, size_t bytes, off_t offset);
 void dc_write_fill(struct dc_call *call, struct dc_cursor *cursor, size_t size, off_t offset);
 int64_t dc_write_answer(struct dc_file *file, const struct dc_call *call, int64_t result, off_t *end);
 

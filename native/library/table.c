@@ -62,6 +62,7 @@ found:
 	atomic_store_explicit(&file->append, false, memory_order_relaxed);
 	atomic_store_explicit(&file->write_hint, 0, memory_order_relaxed);
 	atomic_store_explicit(&file->grant, 0, memory_order_relaxed);
+	atomic_store_explicit(&file->lease_epoch, 0, memory_order_relaxed);
 	file->directory = file->nameless = false;
 	file->hint_length = 0;
 	atomic_store_explicit(&file->references, 1, memory_order_release);

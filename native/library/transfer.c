@@ -1,5 +1,5 @@
 /*
- * transfer.c - reads and writes of carried descriptions: by leases, by posting, by one request, or in pieces (pipeline.c).
+ * transfer.c - reads and writes of carried descriptions: from the cache's pages, by posting, by one request, or in pieces (pipeline.c).
  *
  * The offset of a description that this process alone has is kept here, under the description's lock as POSIX wants (two reads of one description never get the same bytes). Writes
  * longer than a buffer (1 MiB) to an O_APPEND description are several appends.
@@ -12,84 +12,40 @@
 
 #define TRANSFER_MAX 0x7ffff000 /* as Linux */
 
-bool dc_copy_referred(struct dc_file *file, const struct dc_call *call, struct dc_cursor *cursor, size_t bytes, off_t offset) {
-	struct dc_cursor before = *cursor;
-	uint64_t until = call->slot->value[1], count = call->slot->value[0];
-	const struct dc_reference *references = (const struct dc_reference *)call->buffer;
-	size_t within = (size_t)offset % DC_LEASE_PAGE, done = 0;
-	for (uint64_t i = 0; i < count && done < bytes; i++, within = 0) {
-		struct dc_lease lease;
-		size_t part = DC_LEASE_PAGE - within < bytes - done ? DC_LEASE_PAGE - within : bytes - done;
-		if (!dc_lease_find_region(file, &references[i], &lease)) break;
-		dc_cursor_out(cursor, lease.data + within, part);
-		if (!dc_lease_holds(&lease)) break;
-		dc_lease_remember(file, ((uint64_t)offset + done) / DC_LEASE_PAGE, &lease, references[i].bytes, until);
-		done += part;
-	}
-	if (done == bytes) return true;
-	*cursor = before;
-	return false;
-}
-
-static int64_t read_request(struct dc_file *file, struct dc_cursor *cursor, size_t size, off_t offset, bool refer) {
+/* `place`: the answer shall tell where the file's pages are found without one. */
+static int64_t read_request(struct dc_file *file, struct dc_cursor *cursor, size_t size, off_t offset, bool place) {
 	struct dc_call call;
 	dc_call_begin(&call, file->client, DC_OP_READ, file->instance, file->handle);
 	call.slot->offset = (uint64_t)offset;
 	call.slot->length = size;
-	if (refer) call.slot->flags = DC_READ_REFER;
+	if (place) call.slot->flags = DC_READ_PLACE;
 	int64_t result = dc_call_send(&call);
 	if (result > (int64_t)size) result = -EIO;
-	if (result > 0 && refer && call.slot->value[0]) {
-		if (!dc_copy_referred(file, &call, cursor, (size_t)result, offset)) result = -EAGAIN;
-	} else if (result > 0) {
-		dc_cursor_out(cursor, call.buffer, (size_t)result);
-	}
+	if (result >= 0 && place) dc_lease_place(file, call.slot->value[0]);
+	if (result > 0) dc_cursor_out(cursor, call.buffer, (size_t)result);
 	dc_call_end(&call);
 	return result;
 }
 
-/* From the cache's pages by what is remembered: how many bytes from `offset` on, before the first page that is not. */
-static size_t read_leased(struct dc_file *file, struct dc_cursor *cursor, size_t size, off_t offset) {
-	struct dc_lease_time time = dc_lease_time(file->client);
-	size_t done = 0;
-	while (done < size) {
-		struct dc_lease lease;
-		struct dc_cursor before = *cursor;
-		size_t within = ((size_t)offset + done) % DC_LEASE_PAGE, part = DC_LEASE_PAGE - within < size - done ? DC_LEASE_PAGE - within : size - done;
-		if (!dc_lease_lookup(file, ((uint64_t)offset + done) / DC_LEASE_PAGE, within + part, time, &lease)) break;
-		dc_cursor_out(cursor, lease.data + within, part);
-		if (!dc_lease_holds(&lease)) {
-			*cursor = before;
-			break;
-		}
-		done += part;
-	}
-	return done;
-}
-
 /* By one request, or many, each made while the one before is copied. *size: what was asked for in the end. */
-static int64_t read_asked(struct dc_file *file, struct dc_cursor *cursor, size_t *size, off_t offset, bool refer) {
+static int64_t read_asked(struct dc_file *file, struct dc_cursor *cursor, size_t *size, off_t offset, bool place) {
 	struct dc_pipeline pipeline;
-	if (*size > DC_PIECE && dc_pipeline_begin(&pipeline, file, DC_OP_READ)) return dc_pipeline_read(&pipeline, cursor, *size, offset, refer);
+	if (*size > DC_PIECE && dc_pipeline_begin(&pipeline, file, DC_OP_READ)) return dc_pipeline_read(&pipeline, cursor, *size, offset, place);
 	if (*size > DC_BUFFER_SIZE) *size = DC_BUFFER_SIZE;
-	int64_t result = read_request(file, cursor, *size, offset, refer);
-	return result == -EAGAIN && refer ? read_request(file, cursor, *size, offset, false) : result;
+	return read_request(file, cursor, *size, offset, place);
 }
 
-/* Without a request as far as that goes; else by the answer's references; else through the buffer. */
+/* Without a request as far as that goes; else through the buffer. */
 static int64_t read_piece(struct dc_file *file, struct dc_cursor *cursor, size_t *size, off_t offset) {
 	if (!dc_lease_given(file->client)) return read_asked(file, cursor, size, offset, false);
-	size_t done = 0, part, got;
-	do { /* in parts, since the time is looked at once for each */
-		part = *size - done < DC_BUFFER_SIZE ? *size - done : DC_BUFFER_SIZE;
-		done += got = read_leased(file, cursor, part, offset + (off_t)done);
-	} while (got == part && done < *size);
-	if (done == *size) {
+	struct dc_lease_time time = dc_lease_time(file->client);
+	size_t done;
+	if (dc_lease_read(file, cursor, *size, offset, time, &done)) {
 		dc_lease_count(file->client);
 		return (int64_t)done;
 	}
 	size_t left = *size - done;
-	int64_t result = read_asked(file, cursor, &left, offset + (off_t)done, true);
+	int64_t result = read_asked(file, cursor, &left, offset + (off_t)done, atomic_load_explicit(&file->lease_epoch, memory_order_relaxed) != time.epoch);
 	*size = done + left;
 	return result >= 0 ? (int64_t)done + result : done ? (int64_t)done : result;
 }

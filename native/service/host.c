@@ -18,7 +18,7 @@
 #define REGIONS_MAX 65536u
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct { void *address; size_t bytes; int fd; uint32_t number; } regions[REGIONS_MAX];
+static struct { void *address; size_t bytes; int fd; uint32_t number; bool shared; } regions[REGIONS_MAX];
 static uint32_t next_region; /* numbers are never used again, by no later service either: clients remember them */
 
 static void log_line(int priority, const char *format, va_list arguments) {
@@ -49,7 +49,7 @@ static void host_log(const struct dc_host *host, int priority, const char *forma
 }
 
 /* A sealed memfd keeps its size, so that a mapping of it never faults with SIGBUS. */
-static void *cache_region(const struct dc_host *host, size_t bytes, uint32_t *region) {
+static void *make_region(const struct dc_host *host, size_t bytes, bool shared, uint32_t *region) {
 	pthread_mutex_lock(&lock);
 	uint32_t slot = 0;
 	while (slot < REGIONS_MAX && regions[slot].address) slot++;
@@ -65,6 +65,7 @@ static void *cache_region(const struct dc_host *host, size_t bytes, uint32_t *re
 		regions[slot].address = address;
 		regions[slot].bytes = bytes;
 		regions[slot].fd = fd;
+		regions[slot].shared = shared;
 		*region = regions[slot].number = (uint32_t)(host->epoch & 0xfffu) << 20 | (++next_region & 0xfffffu);
 	} else if (fd >= 0) {
 		close(fd);
@@ -72,6 +73,13 @@ static void *cache_region(const struct dc_host *host, size_t bytes, uint32_t *re
 	pthread_mutex_unlock(&lock);
 	errno = error;
 	return address;
+}
+
+static void *cache_region(const struct dc_host *host, size_t bytes, uint32_t *region) {
+	return make_region(host, bytes, false, region);
+}
+static void *shared_region(const struct dc_host *host, size_t bytes, uint32_t *region) {
+	return make_region(host, bytes, true, region);
 }
 
 static void cache_release(const struct dc_host *host, uint32_t region) {
@@ -88,7 +96,7 @@ static void cache_release(const struct dc_host *host, uint32_t region) {
 	pthread_mutex_unlock(&lock);
 }
 
-/* Read-only: a memfd opened anew has the rights of that open. */
+/* Read-only, but what is shared: a memfd opened anew has the rights of that open. */
 int dc_host_region(uint32_t region, size_t *bytes) {
 	int fd = -ENOENT;
 	pthread_mutex_lock(&lock);
@@ -96,7 +104,7 @@ int dc_host_region(uint32_t region, size_t *bytes) {
 		if (!regions[slot].address || regions[slot].number != region) continue;
 		char path[48];
 		snprintf(path, sizeof path, "/proc/self/fd/%d", regions[slot].fd);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
+		fd = open(path, (regions[slot].shared ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 		if (fd < 0) fd = -errno;
 		*bytes = regions[slot].bytes;
 		break;
@@ -110,7 +118,8 @@ static int inherited(const struct dc_host *host, dev_t device, ino_t inode) {
 }
 
 const struct dc_host *dc_host_get(uint64_t epoch) {
-	static struct dc_host host = {.struct_size = sizeof host, .cache_region = cache_region, .cache_release = cache_release, .log = host_log, .inherited = inherited, .copier = &dc_copier};
+	static struct dc_host host = {.struct_size = sizeof host, .cache_region = cache_region, .cache_release = cache_release, .log = host_log, .inherited = inherited, .copier = &dc_copier,
+		.shared_region = shared_region};
 	host.epoch = epoch;
 	return &host;
 }

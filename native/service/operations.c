@@ -63,7 +63,7 @@ static void give_lease(struct dc_request *request, int64_t result) {
 	bool asked = request->operation == DC_OP_STAT || request->operation == DC_OP_ACCESS || request->operation == DC_OP_READLINK;
 	bool given = trail->stamps && trail->lease.count && (missing || (asked && (result >= 0 || result == -EACCES)));
 	if (given) memcpy(request->buffer + DC_LEASE_OFFSET, &trail->lease, sizeof trail->lease);
-	request->slot->value[2] = given;
+	if (result < 0 || asked) request->slot->value[2] = given; /* else it says other things */
 }
 
 /* Refused here, and held against the sender: no library sends it. */

@@ -22,19 +22,10 @@ static struct dc_handle *data_handle(struct dc_request *request, uint64_t number
 	return NULL;
 }
 
-#define REFERENCES_MAX (DC_BUFFER_SIZE / 4096 + 1)
-
-/* Where the data lie instead of the data. -EAGAIN: not all of them are cached. */
-static ssize_t read_references(struct dc_request *request, struct dc_node *node) {
-	struct dc_reference references[REFERENCES_MAX];
-	unsigned count;
-	uint64_t until;
-	ssize_t result = DC_REQUEST_CALL(request, references, node, (off_t)request->offset, request->length, references, REFERENCES_MAX, &count, &until);
-	if (result <= 0) return result;
-	dc_copy(&dc_copier, DC_COPY_WITHIN, request->buffer, references, count * sizeof *references);
-	request->slot->value[0] = count;
-	request->slot->value[1] = until;
-	return result;
+uint64_t dc_shared_place(struct dc_request *request, struct dc_node *node, int flags) {
+	struct dc_shared_file place;
+	if (!dc_regions_open() || flags & (O_DIRECT | O_PATH) || (flags & O_ACCMODE) == O_WRONLY || !S_ISREG(node->type)) return 0;
+	return DC_FILE_CALL(request->instance->root, shared, node, &place) ? 0 : (uint64_t)place.region << 32 | place.entry;
 }
 
 int64_t dc_op_read(struct dc_request *request) {
@@ -45,10 +36,8 @@ int64_t dc_op_read(struct dc_request *request) {
 	if (!handle) return error;
 	struct iovec iov = {.iov_base = request->buffer, .iov_len = request->length};
 	uint32_t flags = handle->flags & O_DIRECT ? DC_IO_DIRECT : 0;
-	request->slot->value[0] = 0;
-	ssize_t result = -EAGAIN;
-	if (request->flags & DC_READ_REFER && !flags && dc_regions_open()) result = read_references(request, node);
-	if (result == -EAGAIN) result = DC_REQUEST_CALL(request, read, node, &iov, 1, (off_t)request->offset, flags);
+	request->slot->value[0] = request->flags & DC_READ_PLACE ? dc_shared_place(request, node, handle->flags) : 0;
+	ssize_t result = DC_REQUEST_CALL(request, read, node, &iov, 1, (off_t)request->offset, flags);
 	dc_handle_put(handle);
 	return result;
 }

@@ -29,6 +29,7 @@ static int64_t give_handle(struct dc_request *request, struct dc_node *node, con
 	}
 	request->slot->value[0] = number;
 	request->slot->value[1] = dc_door_knows(node);
+	request->slot->value[2] = dc_shared_place(request, node, flags);
 	dc_answer_attr(request, attr);
 	return 0;
 }

@@ -37,6 +37,11 @@ static struct dc_post_ring *ring_of(struct dc_client_record *client) {
 	return dc_arena_post(client->arena);
 }
 
+/* Unwrapped: the front would look for posters and find us. */
+static struct dc_libservice *stack_root(struct dc_instance *instance) {
+	return instance->front.state ? instance->front.state : instance->root;
+}
+
 /* ---- making what was posted ------------------------------------------------------------------------------------------------------------------------ */
 /* Neighbouring writes of one handle, made by one call. */
 struct run {
@@ -45,11 +50,6 @@ struct run {
 	unsigned count;
 	struct iovec iov[RUN_RECORDS];
 };
-
-/* Unwrapped: the front would look for posters and find us. */
-static struct dc_libservice *stack_root(struct dc_instance *instance) {
-	return instance->front.state ? instance->front.state : instance->root;
-}
 
 static int make(struct dc_client_record *client, struct dc_worker *worker, struct dc_handle *handle, struct run *run) {
 	struct dc_node *node = atomic_load_explicit(&handle->node, memory_order_acquire);
@@ -100,7 +100,9 @@ static bool read_record(struct dc_post_ring *ring, uint64_t at, uint64_t until, 
 }
 
 static void drop_grant(struct dc_handle *handle) {
-	atomic_fetch_sub(&atomic_load(&handle->node)->core.posters, 1);
+	struct dc_node *node = atomic_load(&handle->node);
+	DC_FILE_CALL(stack_root(handle->instance), permit, node);
+	atomic_fetch_sub(&node->core.posters, 1);
 	handle->grant = 0;
 }
 
@@ -263,7 +265,7 @@ uint32_t dc_posts_grant(struct dc_handle *handle, struct dc_node *node) {
 		if (atomic_load(&node->core.kernel_cached) & CACHED_BITS) {
 			atomic_fetch_sub(&node->core.posters, 1);
 		} else {
-			DC_FILE_CALL(stack_root(handle->instance), distrust, node); /* a posted write is not in the page yet, */
+			DC_FILE_CALL(stack_root(handle->instance), withhold, node); /* a posted write is not in the page yet, */
 			dc_stamps_moved(handle->instance, node);                    /* nor in the attributes */
 			grant = handle->grant = posts->generation;
 			handle->granted_next = posts->granted;
@@ -385,14 +387,8 @@ static int front_setattr(SELF, struct dc_node *node, const struct dc_attr *set, 
 	return BELOW(setattr, context, node, set, mask, attr);
 }
 static ssize_t front_read(SELF, struct dc_node *node, const struct iovec *iov, int iovcnt, off_t offset, uint32_t flags) {
-	settle(context, node);
+	if (atomic_load_explicit(&node->core.posters, memory_order_seq_cst) && !dc_posts_looked_at(node)) settle(context, node);
 	return BELOW(read, context, node, iov, iovcnt, offset, flags);
-}
-/* None while writes may be posted: the look after the generations were read decides (dc_posts_grant counts first, then makes all references void). */
-static ssize_t front_references(SELF, struct dc_node *node, off_t offset, size_t length, struct dc_reference *out, unsigned limit, unsigned *count, uint64_t *until) {
-	if (atomic_load_explicit(&node->core.posters, memory_order_seq_cst) && !dc_posts_looked_at(node)) return -EAGAIN;
-	ssize_t result = BELOW(references, context, node, offset, length, out, limit, count, until);
-	return result > 0 && atomic_load_explicit(&node->core.posters, memory_order_seq_cst) ? -EAGAIN : result;
 }
 static ssize_t front_write(SELF, struct dc_node *node, const struct iovec *iov, int iovcnt, off_t *offset, uint32_t flags) {
 	settle(context, node);
@@ -430,7 +426,7 @@ struct dc_libservice *dc_posts_wrap(struct dc_instance *instance) {
 #define X(operation) \
 	instance->front_file.operation.call = front_##operation; \
 	instance->front_file.operation.self = front;
-	X(lookup) X(getattr) X(setattr) X(read) X(references) X(write) X(fsync) X(fallocate) X(seek) X(copy) X(sync)
+	X(lookup) X(getattr) X(setattr) X(read) X(write) X(fsync) X(fallocate) X(seek) X(copy) X(sync)
 #undef X
 	return front;
 }

@@ -40,8 +40,9 @@ static int stub_removexattr(SELF, struct dc_node *node, const char *name) { retu
 static int stub_statfs(SELF, struct statvfs *out) { return -ENOSYS; }
 static int stub_sync(SELF) { return -ENOSYS; }
 static int stub_identify(struct dc_libservice *self, struct dc_node *node, void *identity) { return -ENOSYS; }
-static ssize_t stub_references(SELF, struct dc_node *node, off_t offset, size_t length, struct dc_reference *out, unsigned limit, unsigned *count, uint64_t *until) { return -EAGAIN; }
-static void stub_distrust(struct dc_libservice *self, struct dc_node *node) {}
+static int stub_shared(struct dc_libservice *self, struct dc_node *node, struct dc_shared_file *out) { return -ENOENT; }
+static void stub_withhold(struct dc_libservice *self, struct dc_node *node) {}
+static void stub_permit(struct dc_libservice *self, struct dc_node *node) {}
 static uint64_t stub_believed(struct dc_libservice *self, struct dc_node *node, const char *name, size_t length) { return 0; }
 static int stub_recover(SELF, const void *identity, size_t length, struct dc_node **node) { return -ENOSYS; }
 
@@ -68,9 +69,9 @@ void dc_stack_bind(struct dc_stack_node *node)
 	DC_FILE_OPERATIONS(X)
 #undef X
 	/* A filter that does something to what is read must not be gone round. */
-	if (type->ops.file->read && !type->ops.file->references) {
-		node->file.references.call = stub_references;
-		node->file.references.self = &node->object;
+	if (type->ops.file->read && !type->ops.file->shared) {
+		node->file.shared.call = stub_shared;
+		node->file.shared.self = &node->object;
 	}
 	if ((type->ops.file->lookup || type->ops.file->getattr || type->ops.file->readlink) && !type->ops.file->believed) {
 		node->file.believed.call = stub_believed;

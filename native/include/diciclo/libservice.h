@@ -89,7 +89,7 @@ struct dc_node {
 		_Atomic uint32_t kernel_cached;   /* bit 0 attributes, bit 1 pages, bit 2 entries below (directory) */
 		_Atomic uint32_t opens;           /* open descriptions through the library */
 		_Atomic uint32_t posters;         /* open descriptions whose clients may post writes to this node (service/posts.c) */
-		_Atomic uint32_t readers;         /* reads by reference and leases that were refused because of them, since they last posted */
+		_Atomic uint32_t readers;         /* reads and leases that had to wait for them, since they last posted */
 		uint64_t reserved[3];
 	} core;
 };
@@ -119,13 +119,11 @@ struct dc_dirent_sink {
 	bool (*add)(struct dc_dirent_sink *sink, const char *name, size_t length, uint64_t ino, uint32_t type, uint64_t cookie);
 };
 
-/* A page of cached data (references below). On the wire as it is. */
-struct dc_reference {
-	uint32_t region; /* of dc_host.cache_region */
-	uint32_t bytes;  /* of the page that are the file's; behind them the file may have ended */
-	uint64_t offset; /* of the page's data in the region, bytes */
-	uint64_t stamp;  /* of the generation in the region, bytes */
-	uint64_t generation;
+/* Where clients find a file's cached pages by themselves (shared below). */
+struct dc_shared_file {
+	uint32_t region; /* of dc_host.cache_region, that begins with a page index: ipc/page_index.h */
+	uint32_t entry;  /* the file's */
+	uint64_t id;     /* of the file in that index */
 };
 
 /*
@@ -186,15 +184,13 @@ struct dc_file_ops {
 	int (*sync)(struct dc_libservice *self, struct dc_context *context); /* everything, as syncfs(2) */
 
 	/*
-	 * Cached data by reference, for clients that may map the host's cache regions: what `read` would answer for [offset, offset + length), as pages in a region, each with the generation that
-	 * the 64-bit word at `stamp` has as long as the page holds this very data. The word is odd while the page changes, moves before any change of the data is acknowledged, and never comes
-	 * back to an old value; so whoever copies the page and finds the word unchanged has read the file. `until`: monotonic (coarse) nanoseconds up to which the references may be kept.
-	 * Answers the bytes as `read` does, or -EAGAIN: not all of it is at hand, or more than `limit` pages. A libservice with a `read` of its own and no `references` has none.
+	 * Cached data where it lies, for clients that map the host's cache regions: under which entry of which page index (ipc/page_index.h) a regular file's pages are found, for as long as the node
+	 * lives; -ENOENT: under none. Whoever reads by the index reads what `read` would answer. A libservice with a `read` of its own and no `shared` has none.
+	 * withhold: a read by the index that begins after its return finds that it has to ask, until each withhold has its permit.
 	 */
-	ssize_t (*references)(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, off_t offset, size_t length, struct dc_reference *out, unsigned limit,
-	                      unsigned *count, uint64_t *until);
-	/* Every reference that was given of the node is void from now on. */
-	void (*distrust)(struct dc_libservice *self, struct dc_node *node);
+	int (*shared)(struct dc_libservice *self, struct dc_node *node, struct dc_shared_file *out);
+	void (*withhold)(struct dc_libservice *self, struct dc_node *node);
+	void (*permit)(struct dc_libservice *self, struct dc_node *node);
 
 	/*
 	 * Restarts. identify: who the node is, in at most DC_IDENTITY_MAX bytes by which a later process of this service can `recover` it, whatever has become of its names; the length, or
@@ -249,7 +245,7 @@ struct dc_libservice {
 #define DC_FILE_OPERATIONS(X) \
 	X(root) X(lookup) X(reference) X(forget) X(getattr) X(setattr) X(readlink) X(open) X(close) X(create) X(tmpfile) X(read) X(write) X(fsync) \
 	X(fallocate) X(seek) X(copy) X(readdir) X(mkdir) X(mknod) X(symlink) X(link) X(unlink) X(rmdir) X(rename) X(getxattr) X(setxattr) \
-	X(listxattr) X(removexattr) X(statfs) X(sync) X(references) X(distrust) X(identify) X(recover) X(believed)
+	X(listxattr) X(removexattr) X(statfs) X(sync) X(shared) X(withhold) X(permit) X(identify) X(recover) X(believed)
 struct dc_file_binding {
 #define X(operation) struct { __typeof__(((struct dc_file_ops *)0)->operation) call; struct dc_libservice *self; } operation;
 	DC_FILE_OPERATIONS(X)
@@ -294,6 +290,8 @@ struct dc_host {
 	int (*inherited)(const struct dc_host *host, dev_t device, ino_t inode);
 	/* By which routines data is copied here (copy.h): dc_host_copy. NULL: libc's memcpy. */
 	const struct dc_copier *copier;
+	/* As cache_region, but clients may write it too: for hints only. NULL: there is no such memory here. */
+	void *(*shared_region)(const struct dc_host *host, size_t bytes, uint32_t *region);
 };
 
 /* Between a request's buffers and memory of the libservice. */

@@ -90,7 +90,7 @@ static bool same_time(struct timespec a, struct timespec b)
  */
 static bool foreign_change(struct cache_node *node, const struct dc_attr *attr)
 {
-	bool foreign = attr->st.st_size != atomic_load_explicit(&node->size, memory_order_relaxed);
+	bool foreign = attr->st.st_size != atomic_load_explicit(&node->data->size, memory_order_relaxed);
 
 	if (!node->changed)
 		foreign |= !same_time(attr->st.st_mtim, node->seen_mtime) || !same_time(attr->st.st_ctim, node->seen_ctime);
@@ -111,8 +111,8 @@ static bool attr_keep(struct cache *cache, struct cache_node *node, const struct
 
 	attr_store(node, attr, until);
 	if (S_ISREG(node->node.type)) {
-		atomic_store_explicit(&node->size, attr->st.st_size, memory_order_release);
-		atomic_store_explicit(&node->data_until, until, memory_order_release);
+		atomic_store_explicit(&node->data->size, attr->st.st_size, memory_order_release);
+		atomic_store_explicit(&node->data->until, foreign ? 0 : until, memory_order_release); /* once the old pages have gone */
 	}
 	return foreign;
 }
@@ -190,7 +190,7 @@ static void resized(struct cache *cache, struct cache_node *node, int64_t size)
 	uint64_t last = (uint64_t)size >> CACHE_PAGE_SHIFT;
 	size_t tail = (size_t)size % CACHE_PAGE;
 
-	atomic_store_explicit(&node->size, size, memory_order_release);
+	atomic_store_explicit(&node->data->size, size, memory_order_release);
 	if (tail)
 		cache_page_update(cache, node, last++, tail, NULL, CACHE_PAGE - tail);
 	cache_pages_drop(cache, node, last, UINT64_MAX - 1);
@@ -212,7 +212,7 @@ int cache_setattr(struct dc_libservice *self, struct dc_context *context, struct
 	if (sizes && !result)
 		resized(cache, at, answer.st.st_size);
 	else if (sizes)
-		atomic_store_explicit(&at->data_until, 0, memory_order_release); /* it may have happened in part */
+		atomic_store_explicit(&at->data->until, 0, memory_order_release); /* it may have happened in part */
 	cache_change_end(cache, at, change, result ? NULL : &answer);
 	if (sizes)
 		pthread_rwlock_unlock(&at->io);

@@ -53,9 +53,14 @@ static void cache_close(struct dc_libservice *self, struct dc_context *context, 
 	CACHE_CALL(cache_of(self), close, context, cache_node_of(node)->below, flags);
 }
 
-static void cache_distrust(struct dc_libservice *self, struct dc_node *node)
+static void cache_withhold(struct dc_libservice *self, struct dc_node *node)
 {
-	cache_pages_distrust(cache_of(self), cache_node_of(node));
+	atomic_fetch_add(&cache_node_of(node)->data->withheld, 1);
+}
+
+static void cache_permit(struct dc_libservice *self, struct dc_node *node)
+{
+	atomic_fetch_sub(&cache_node_of(node)->data->withheld, 1);
 }
 
 static ssize_t cache_readlink(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, char *buffer, size_t size)
@@ -134,7 +139,8 @@ static int cache_recover(struct dc_libservice *self, struct dc_context *context,
 const struct dc_file_ops cache_ops = {
 	.struct_size = sizeof(struct dc_file_ops),
 	.root = cache_root, .lookup = cache_lookup, .reference = cache_reference, .forget = cache_forget, .getattr = cache_getattr, .setattr = cache_setattr,
-	.readlink = cache_readlink, .open = cache_open, .close = cache_close, .create = cache_create, .tmpfile = cache_tmpfile, .read = cache_read, .references = cache_references, .distrust = cache_distrust,
+	.readlink = cache_readlink, .open = cache_open, .close = cache_close, .create = cache_create, .tmpfile = cache_tmpfile, .read = cache_read, .shared = cache_shared, .withhold = cache_withhold,
+	.permit = cache_permit,
 	.write = cache_write, .fsync = cache_fsync, .fallocate = cache_fallocate, .seek = cache_seek, .copy = cache_copy, .readdir = cache_readdir,
 	.mkdir = cache_mkdir, .mknod = cache_mknod, .symlink = cache_symlink, .link = cache_link, .unlink = cache_unlink, .rmdir = cache_rmdir,
 	.rename = cache_rename, .getxattr = cache_getxattr, .setxattr = cache_setxattr, .listxattr = cache_listxattr, .removexattr = cache_removexattr,

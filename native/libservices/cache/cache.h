@@ -12,11 +12,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "generation.h"
+#include "page_index.h"
 
-#define CACHE_PAGE 4096u
+#define CACHE_PAGE DC_INDEX_PAGE
 #define CACHE_PAGE_SHIFT 12
-#define CACHE_BLOCK_PAGES 512u /* 2 MiB; its page 0 holds the generations of the other 511 */
+#define CACHE_BLOCK_PAGES DC_INDEX_BLOCK_PAGES /* 2 MiB */
 #define CACHE_BLOCK_BYTES ((size_t)CACHE_BLOCK_PAGES * CACHE_PAGE)
 #define CACHE_RUN_PAGES 64u    /* pages per call to the child */
 #define CACHE_READAHEAD_PAGES 32u
@@ -82,15 +82,12 @@ static inline void cache_write_unlock(struct cache_rwspin *lock) { atomic_fetch_
 
 /* ---- pages ---------------------------------------------------------------------------------------------------------------- */
 /*
- * What the cache knows of one page of data, in private memory. The data and the page's generation are in the region (client mappable): the generation
- * is odd while the page changes, is free or changes hands, and never restarts. Everything else is guarded by the pool's lock; readers go without any lock.
+ * What the cache keeps to itself of one page of data. The data and the page's record in the index (page_index.h) are in regions that clients may map: the generation is odd while the page
+ * changes, is free or changes hands, and never restarts. Everything else is guarded by the pool's lock; readers go without any lock.
  */
 struct cache_page {
-	_Atomic(struct cache_node *) owner; /* compared by readers, never followed */
-	_Atomic uint64_t index;             /* page number in the owner's file */
-	_Atomic uint32_t chain;             /* same hash bucket */
+	struct cache_node *owner;
 	uint32_t next, previous;            /* the owner's pages, or the free list */
-	_Atomic uint8_t heat;               /* hits since the clock hand came by, up to 2 */
 	_Atomic bool busy;                  /* its owner's writer is updating it: keep off */
 };
 
@@ -105,11 +102,13 @@ struct cache_pool {
 	uint32_t region_pause;    /* evictions to wait before the host is asked for memory again */
 	uint32_t block_count, block_limit, region_blocks;
 	uint32_t *regions, region_count;
-	struct cache_place { uint32_t region, block; } *places; /* by page number / 512: its region, and which block of it */
+	uint32_t index_region, heat_region;
+	uint32_t file_fresh, file_free, file_limit; /* entries of files: those below `fresh` were used, `free` is the first of those that are not now; 0 is none */
 	_Alignas(64) _Atomic(unsigned char *) *blocks; /* base address by page number / 512 */
 	struct cache_page *pages;
-	_Atomic uint32_t *buckets;
+	struct dc_index index;
 	uint64_t bucket_mask;
+	_Atomic uint8_t *heat, *own_heat; /* by page: hits since the clock's hand came by, up to 2; clients write it too. own_heat: ours, when it cannot be shared */
 };
 
 /* ---- names and nodes ------------------------------------------------------------------------------------------------------ */
@@ -146,8 +145,9 @@ struct cache_node {
 	_Atomic uint64_t attr[CACHE_ATTR_WORDS];
 
 	/* Data of a regular file. */
-	_Atomic uint64_t data_until; /* pages and size are believed so long */
-	_Atomic int64_t size;
+	struct dc_index_file *data;    /* until when pages and size are believed; the size: index.file[file], or `own` when there is no entry left (file 0) */
+	struct dc_index_file own;
+	uint32_t file;
 	pthread_rwlock_t io;   /* held by writers across the child's write and the pages' change, shared by those who fill pages; not taken by hits */
 	uint32_t page_list, page_count; /* pool lock */
 	uint32_t epoch;                 /* pool lock; moves when all pages are dropped */
@@ -190,6 +190,8 @@ struct cache {
 	struct cache_counters counters[CACHE_SHARDS];
 };
 
+#define CACHE_NODE_COST (sizeof(struct cache_node) + sizeof(struct dc_index_file) + 32)
+
 static inline struct cache *cache_of(struct dc_libservice *self) { return self->state; }
 /* Data, from or to a request's buffers. */
 static inline void cache_copy_data(struct cache *cache, void *restrict to, const void *restrict from, size_t bytes) { dc_host_copy(cache->self->host, to, from, bytes); }
@@ -226,8 +228,8 @@ void cache_pages_drop(struct cache *cache, struct cache_node *node, uint64_t fir
 void cache_pages_drop_cold(struct cache *cache, struct cache_node *node, uint64_t first, uint64_t last);
 uint32_t cache_epoch(struct cache *cache, struct cache_node *node);
 bool cache_page_read(struct cache *cache, struct cache_node *node, uint64_t index, size_t offset, void *out, size_t bytes); /* false: not there */
-bool cache_page_refer(struct cache *cache, struct cache_node *node, uint64_t index, struct dc_reference *out); /* `bytes` is left to the caller */
-void cache_pages_distrust(struct cache *cache, struct cache_node *node);
+void cache_file_take(struct cache *cache, struct cache_node *node); /* sets node->data */
+void cache_file_give(struct cache *cache, struct cache_node *node); /* after its pages have gone */
 static inline unsigned char *cache_page_data(struct cache *cache, uint32_t page)
 {
 	return atomic_load_explicit(&cache->pool.blocks[page / CACHE_BLOCK_PAGES], memory_order_relaxed) + (size_t)(page % CACHE_BLOCK_PAGES) * CACHE_PAGE;
@@ -281,8 +283,7 @@ int cache_unlink(struct dc_libservice *self, struct dc_context *context, struct 
 int cache_rmdir(struct dc_libservice *self, struct dc_context *context, struct dc_node *parent, const char *name);
 int cache_rename(struct dc_libservice *self, struct dc_context *context, struct dc_node *from, const char *from_name, struct dc_node *to, const char *to_name, uint32_t flags);
 ssize_t cache_read(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, const struct iovec *iov, int iovcnt, off_t offset, uint32_t flags);
-ssize_t cache_references(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, off_t offset, size_t length, struct dc_reference *out, unsigned limit,
-                         unsigned *count, uint64_t *until);
+int cache_shared(struct dc_libservice *self, struct dc_node *node, struct dc_shared_file *out);
 ssize_t cache_write(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, const struct iovec *iov, int iovcnt, off_t *offset, uint32_t flags);
 int cache_fsync(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, bool data_only);
 int cache_fallocate(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, int mode, off_t offset, off_t length);

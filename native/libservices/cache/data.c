@@ -208,7 +208,7 @@ static ssize_t read_slow(struct reading *reading, uint64_t start, size_t total)
 	ssize_t got = 1;
 
 	pthread_rwlock_rdlock(&node->io);
-	size = (uint64_t)atomic_load(&node->size);
+	size = (uint64_t)atomic_load(&node->data->size);
 	reading->end = MIN(size, start + total);
 	reading->past = total / CACHE_PAGE > cache_pages_budget(reading->cache) / 8;
 	while (reading->offset < reading->end && got > 0) {
@@ -224,7 +224,7 @@ static ssize_t read_slow(struct reading *reading, uint64_t start, size_t total)
 		got = read_missing(reading, size);
 	}
 	if (!got) /* shorter than we thought: somebody else cut it. Look again at the next call. */
-		atomic_store_explicit(&node->data_until, 0, memory_order_release);
+		atomic_store_explicit(&node->data->until, 0, memory_order_release);
 	pthread_rwlock_unlock(&node->io);
 	if (hits)
 		CACHE_COUNT(reading->cache, hits, hits);
@@ -234,7 +234,7 @@ static ssize_t read_slow(struct reading *reading, uint64_t start, size_t total)
 /* What is wholly in the cache. -EAGAIN: it is not, or the file's size changed meanwhile. */
 static ssize_t read_hit(struct cache *cache, struct cache_node *node, struct cache_cursor cursor, uint64_t offset, size_t total)
 {
-	int64_t size = atomic_load_explicit(&node->size, memory_order_acquire);
+	int64_t size = atomic_load_explicit(&node->data->size, memory_order_acquire);
 	uint64_t end, at = offset, pages = 0;
 
 	if (offset >= (uint64_t)size)
@@ -248,7 +248,7 @@ static ssize_t read_hit(struct cache *cache, struct cache_node *node, struct cac
 		at += bytes;
 		pages++;
 	}
-	if (atomic_load_explicit(&node->size, memory_order_acquire) != size)
+	if (atomic_load_explicit(&node->data->size, memory_order_acquire) != size)
 		return -EAGAIN;
 	CACHE_COUNT(cache, hits, pages);
 	return (ssize_t)(end - offset);
@@ -264,7 +264,7 @@ ssize_t cache_read(struct dc_libservice *self, struct dc_context *context, struc
 
 	if (!S_ISREG(node->type) || (flags & DC_IO_DIRECT) || offset < 0 || !total)
 		return CACHE_CALL(cache, read, context, at->below, iov, iovcnt, offset, flags);
-	if (atomic_load_explicit(&at->data_until, memory_order_acquire) <= cache_now()) {
+	if (atomic_load_explicit(&at->data->until, memory_order_acquire) <= cache_now()) {
 		result = cache_validate(cache, context, at, NULL);
 		if (result)
 			return result;
@@ -277,37 +277,14 @@ ssize_t cache_read(struct dc_libservice *self, struct dc_context *context, struc
 	return result != -EAGAIN ? result : read_slow(&reading, (uint64_t)offset, total);
 }
 
-/* ---- by reference --------------------------------------------------------------------------------------------------------- */
-ssize_t cache_references(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, off_t offset, size_t length, struct dc_reference *out, unsigned limit,
-                         unsigned *count, uint64_t *until)
+/* ---- by those who map the regions ------------------------------------------------------------------------------------------ */
+int cache_shared(struct dc_libservice *self, struct dc_node *node, struct dc_shared_file *out)
 {
 	struct cache *cache = cache_of(self);
 	struct cache_node *at = cache_node_of(node);
-	uint64_t index, end;
-	int64_t size;
 
-	*count = 0;
-	if (!S_ISREG(node->type) || offset < 0 || !length)
-		return -EAGAIN;
-	if (atomic_load_explicit(&at->data_until, memory_order_acquire) <= cache_now()) {
-		int result = cache_validate(cache, context, at, NULL);
-		if (result)
-			return result;
-	}
-	*until = atomic_load_explicit(&at->data_until, memory_order_acquire);
-	size = atomic_load_explicit(&at->size, memory_order_acquire);
-	if (offset >= size)
-		return 0;
-	end = MIN((uint64_t)size, (uint64_t)offset + length);
-	for (index = (uint64_t)offset >> CACHE_PAGE_SHIFT; index << CACHE_PAGE_SHIFT < end; index++) {
-		if (*count == limit || !cache_page_refer(cache, at, index, &out[*count]))
-			return -EAGAIN;
-		out[(*count)++].bytes = (uint32_t)MIN((uint64_t)size - (index << CACHE_PAGE_SHIFT), CACHE_PAGE);
-	}
-	if (atomic_load_explicit(&at->size, memory_order_acquire) != size)
-		return -EAGAIN;
-	if (!atomic_load_explicit(&at->recent, memory_order_relaxed))
-		atomic_store_explicit(&at->recent, true, memory_order_relaxed);
-	CACHE_COUNT(cache, hits, *count);
-	return (ssize_t)(end - (uint64_t)offset);
+	if (!at->file)
+		return -ENOENT;
+	*out = (struct dc_shared_file){cache->pool.index_region, at->file, at->id};
+	return 0;
 }

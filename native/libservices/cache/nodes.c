@@ -10,7 +10,6 @@
 
 #include <stdlib.h>
 
-#define NODE_COST (sizeof(struct cache_node) + 32)
 #define ENTRY_COST(length) (sizeof(struct cache_entry) + (length) + 1 + 16)
 
 static uint64_t name_hash(uint64_t parent, const char *name, size_t length)
@@ -55,8 +54,9 @@ static void names_unlock(struct cache *cache)
 		next = node->chain;
 		cache_pages_drop(cache, node, 0, UINT64_MAX);
 		CACHE_CALL(cache, forget, node->below, 1);
+		cache_file_give(cache, node);
 		pthread_rwlock_destroy(&node->io);
-		cache_discharge(cache, NODE_COST);
+		cache_discharge(cache, CACHE_NODE_COST);
 		CACHE_COUNT(cache, node_evictions, 1);
 		free(node);
 	}
@@ -327,7 +327,7 @@ static void node_link(struct cache *cache, struct cache_node *node)
 		node->older->newer = node->newer->older = node;
 	}
 	cache->node_count++;
-	cache->metadata += NODE_COST;
+	cache->metadata += CACHE_NODE_COST;
 }
 
 static void node_unlink(struct cache *cache, struct cache_node *node)
@@ -348,7 +348,7 @@ static void node_unlink(struct cache *cache, struct cache_node *node)
 		node->older->newer = node->newer;
 	}
 	cache->node_count--;
-	cache->metadata -= NODE_COST;
+	cache->metadata -= CACHE_NODE_COST;
 }
 
 /* False: somebody found it by a name at the last moment. */
@@ -379,12 +379,15 @@ static struct cache_node *node_new(struct cache *cache, struct dc_node *below)
 	dc_node_init(&node->node, cache->self, below->ino, below->type);
 	node->below = below;
 	node->id = ++cache->next_id;
+	node->data = &node->own;
+	if (S_ISREG(below->type))
+		cache_file_take(cache, node);
 	pthread_rwlockattr_init(&attributes);
 	pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&node->io, &attributes);
 	pthread_rwlockattr_destroy(&attributes);
 	node_link(cache, node);
-	cache_charge(cache, NODE_COST);
+	cache_charge(cache, CACHE_NODE_COST);
 	return node;
 }
 

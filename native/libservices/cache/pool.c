@@ -1,10 +1,9 @@
 /*
  * pool.c - the pages: where they are, how a reader finds one without a lock, and who has to go when there is no room.
  *
- * Pages are found through one hash of (node, page number) whose size follows from the cache's: no memory is needed per file, however large or sparse
- * it is. Readers walk it without a lock: they find a page, note its even generation, check that it is theirs, copy, and look at the generation again. Pages are
- * never unmapped while the cache lives, so a reader that loses a race copies something it then throws away. A chain that is changed under a reader may hide a page: a
- * miss is always allowed. All changes are made under the pool's lock, which no hit takes.
+ * Pages are found through one index (ipc/page_index.h) whose size follows from the cache's: no memory is needed per file, however large or sparse it is. It lies in a region of its own, so that
+ * clients find pages as the service does. Readers walk it without a lock: they find a page, note its even generation, check that it is theirs, copy, and look at the generation again. Pages are
+ * never unmapped while the cache lives, so a reader that loses a race copies something it then throws away. All changes are made under the pool's lock, which no hit takes.
  *
  * Eviction is CLOCK with two steps of heat. A page comes in cold, so what is read once is the next to go: a stream passes through the cold pages, and one that is
  * longer than a quarter of the cache recycles its own (data.c).
@@ -14,9 +13,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define PAGE_COST (CACHE_PAGE + sizeof(struct cache_page))
+#define PAGE_COST (CACHE_PAGE + sizeof(struct cache_page) + sizeof(struct dc_index_page) + 1)
 #define PAGES_KEPT 16u /* nodes in use may take everything but these */
-#define CHAIN_MAX 64
 #define HAND_MAX 256u
 #define DROP_BATCH 128u
 
@@ -35,7 +33,7 @@ static inline void page_copy(struct cache *cache, void *to, const void *from, si
 
 static inline _Atomic uint64_t *generation(struct cache *cache, uint32_t page)
 {
-	return (_Atomic uint64_t *)(void *)atomic_load_explicit(&cache->pool.blocks[page / CACHE_BLOCK_PAGES], memory_order_relaxed) + page % CACHE_BLOCK_PAGES;
+	return &cache->pool.index.page[page].generation;
 }
 
 static inline void make_odd(struct cache *cache, uint32_t page)
@@ -48,31 +46,25 @@ static inline void make_even(struct cache *cache, uint32_t page)
 	dc_generation_end(generation(cache, page));
 }
 
-static inline uint64_t bucket_of(const struct cache_pool *pool, const struct cache_node *node, uint64_t index)
-{
-	uint64_t mixed = (index ^ node->id << 40) * 0x9e3779b97f4a7c15u + node->id * 0xc2b2ae3d27d4eb4fu;
-	return (mixed ^ mixed >> 32) & pool->bucket_mask;
-}
-
-/* Without the pool's lock a chain may change on the way, so `limit` bounds the walk; with it, SIZE_MAX finds what is there. */
 static inline uint32_t find_within(struct cache *cache, const struct cache_node *node, uint64_t index, size_t limit)
 {
-	struct cache_pool *pool = &cache->pool;
-	uint32_t page = atomic_load_explicit(&pool->buckets[bucket_of(pool, node, index)], memory_order_acquire);
-	size_t steps;
+	const struct cache_pool *pool = &cache->pool;
 
-	for (steps = 0; page && steps < limit; steps++) {
-		const struct cache_page *at = &pool->pages[page];
-		if (atomic_load_explicit(&at->index, memory_order_relaxed) == index && atomic_load_explicit(&at->owner, memory_order_relaxed) == node)
-			return page;
-		page = atomic_load_explicit(&at->chain, memory_order_acquire);
-	}
-	return 0;
+	return dc_index_find(&pool->index, pool->page_limit, pool->bucket_mask, node->id, index, limit);
 }
 
+/* With the pool's lock: what is there is found. */
 static uint32_t find(struct cache *cache, const struct cache_node *node, uint64_t index)
 {
 	return find_within(cache, node, index, SIZE_MAX);
+}
+
+static inline void touch(struct cache_pool *pool, uint32_t page)
+{
+	uint8_t heat = atomic_load_explicit(&pool->heat[page], memory_order_relaxed);
+
+	if (heat < 2)
+		atomic_store_explicit(&pool->heat[page], (uint8_t)(heat + 1), memory_order_relaxed);
 }
 
 /* ---- the hit -------------------------------------------------------------------------------------------------------------- */
@@ -81,70 +73,45 @@ bool cache_page_read(struct cache *cache, struct cache_node *node, uint64_t inde
 	int tries;
 
 	for (tries = 0; tries < 4; tries++) {
-		uint32_t page = find_within(cache, node, index, CHAIN_MAX);
-		struct cache_page *at = &cache->pool.pages[page];
-		_Atomic uint64_t *stamp;
+		uint32_t page = find_within(cache, node, index, DC_INDEX_CHAIN_MAX);
+		struct dc_index_page *at = &cache->pool.index.page[page];
 		uint64_t before;
-		uint8_t heat;
 
 		if (!page)
 			return false;
-		stamp = generation(cache, page);
-		before = dc_generation_read(stamp);
-		if ((before & 1) || atomic_load_explicit(&at->owner, memory_order_acquire) != node || atomic_load_explicit(&at->index, memory_order_acquire) != index)
+		before = dc_index_begin(at, node->id, index);
+		if (!before)
 			continue;
 		page_copy(cache, out, cache_page_data(cache, page) + offset, bytes);
-		if (!dc_generation_holds(stamp, before))
+		if (!dc_generation_holds(&at->generation, before))
 			continue;
-		heat = atomic_load_explicit(&at->heat, memory_order_relaxed);
-		if (heat < 2)
-			atomic_store_explicit(&at->heat, (uint8_t)(heat + 1), memory_order_relaxed);
+		touch(&cache->pool, page);
 		return true;
 	}
 	return false;
 }
 
-/* The same without the copy, which the client makes. */
-bool cache_page_refer(struct cache *cache, struct cache_node *node, uint64_t index, struct dc_reference *out)
-{
-	uint32_t page = find_within(cache, node, index, CHAIN_MAX);
-	struct cache_page *at = &cache->pool.pages[page];
-	_Atomic uint64_t *stamp;
-	struct cache_place place;
-	uint64_t before;
-
-	if (!page)
-		return false;
-	stamp = generation(cache, page);
-	before = dc_generation_read(stamp);
-	if ((before & 1) || atomic_load_explicit(&at->owner, memory_order_acquire) != node || atomic_load_explicit(&at->index, memory_order_acquire) != index)
-		return false;
-	if (dc_generation_read(stamp) != before)
-		return false;
-	place = cache->pool.places[page / CACHE_BLOCK_PAGES];
-	out->region = place.region;
-	out->offset = place.block * CACHE_BLOCK_BYTES + (size_t)(page % CACHE_BLOCK_PAGES) * CACHE_PAGE;
-	out->stamp = place.block * CACHE_BLOCK_BYTES + (size_t)(page % CACHE_BLOCK_PAGES) * sizeof before;
-	out->generation = before;
-	atomic_store_explicit(&at->heat, 2, memory_order_relaxed); /* the client may come back without our seeing it */
-	return true;
-}
-
 bool cache_page_present(struct cache *cache, struct cache_node *node, uint64_t index)
 {
-	return find_within(cache, node, index, CHAIN_MAX) != 0;
+	return find_within(cache, node, index, DC_INDEX_CHAIN_MAX) != 0;
 }
 
 /* ---- under the pool's lock ------------------------------------------------------------------------------------------------ */
+static _Atomic uint32_t *bucket_of(struct cache_pool *pool, uint32_t page)
+{
+	struct dc_index_page *at = &pool->index.page[page];
+
+	return &pool->index.buckets[dc_index_bucket(pool->bucket_mask, atomic_load_explicit(&at->owner, memory_order_relaxed), atomic_load_explicit(&at->number, memory_order_relaxed))];
+}
+
 static void chain_remove(struct cache *cache, uint32_t page)
 {
 	struct cache_pool *pool = &cache->pool;
-	struct cache_page *at = &pool->pages[page];
-	_Atomic uint32_t *link = &pool->buckets[bucket_of(pool, at->owner, at->index)];
+	_Atomic uint32_t *link = bucket_of(pool, page);
 
 	while (*link != page)
-		link = &pool->pages[*link].chain;
-	atomic_store_explicit(link, at->chain, memory_order_release);
+		link = &pool->index.page[*link].chain;
+	atomic_store_explicit(link, pool->index.page[page].chain, memory_order_release);
 }
 
 /* Takes a page from its owner. It is left odd and unowned. */
@@ -163,18 +130,21 @@ static void detach(struct cache *cache, uint32_t page)
 	if (at->next)
 		pool->pages[at->next].previous = at->previous;
 	node->page_count--;
-	atomic_store_explicit(&at->owner, NULL, memory_order_release);
+	at->owner = NULL;
+	atomic_store_explicit(&pool->index.page[page].owner, 0, memory_order_release);
 }
 
 static void attach(struct cache *cache, uint32_t page, struct cache_node *node, uint64_t index)
 {
 	struct cache_pool *pool = &cache->pool;
 	struct cache_page *at = &pool->pages[page];
+	struct dc_index_page *shown = &pool->index.page[page];
 	_Atomic uint32_t *bucket;
 
-	atomic_store_explicit(&at->index, index, memory_order_relaxed);
-	atomic_store_explicit(&at->heat, 0, memory_order_relaxed);
-	atomic_store_explicit(&at->owner, node, memory_order_release);
+	atomic_store_explicit(&shown->number, index, memory_order_relaxed);
+	atomic_store_explicit(&pool->heat[page], 0, memory_order_relaxed);
+	atomic_store_explicit(&shown->owner, node->id, memory_order_release);
+	at->owner = node;
 	at->previous = 0;
 	at->next = node->page_list;
 	if (at->next)
@@ -182,9 +152,14 @@ static void attach(struct cache *cache, uint32_t page, struct cache_node *node, 
 	node->page_list = page;
 	node->page_count++;
 	make_even(cache, page);
-	bucket = &pool->buckets[bucket_of(pool, node, index)];
-	atomic_store_explicit(&at->chain, *bucket, memory_order_relaxed);
+	bucket = bucket_of(pool, page);
+	atomic_store_explicit(&shown->chain, *bucket, memory_order_relaxed);
 	atomic_store_explicit(bucket, page, memory_order_release);
+}
+
+static uint64_t number_of(const struct cache_pool *pool, uint32_t page)
+{
+	return atomic_load_explicit(&pool->index.page[page].number, memory_order_relaxed);
 }
 
 static void put_free(struct cache_pool *pool, uint32_t page)
@@ -205,11 +180,11 @@ static uint32_t evict(struct cache *cache)
 		if (++pool->hand >= pool->fresh)
 			pool->hand = 1;
 		at = &pool->pages[pool->hand];
-		if (!atomic_load_explicit(&at->owner, memory_order_relaxed) || at->busy)
+		if (!at->owner || at->busy)
 			continue;
 		/* After a bounded walk even a hot page goes: the lock is not held longer than this. */
-		if (at->heat > 1 && steps < force) {
-			at->heat = 1;
+		if (atomic_load_explicit(&pool->heat[pool->hand], memory_order_relaxed) > 1 && steps < force) {
+			atomic_store_explicit(&pool->heat[pool->hand], 1, memory_order_relaxed);
 			continue;
 		}
 		detach(cache, pool->hand);
@@ -242,7 +217,7 @@ static bool add_block(struct cache *cache)
 	}
 	pool->regions[pool->region_count++] = region;
 	for (i = 0; i < blocks; i++)
-		pool->places[pool->block_count + i] = (struct cache_place){region, i};
+		atomic_store_explicit(&pool->index.block[pool->block_count + i], (uint64_t)region << 32 | i, memory_order_relaxed);
 	for (i = 0; i < blocks; i++)
 		atomic_store_explicit(&pool->blocks[pool->block_count + i], base + i * CACHE_BLOCK_BYTES, memory_order_release);
 	pool->block_count += blocks;
@@ -263,12 +238,9 @@ static bool try_charge(struct cache *cache, uint64_t bytes)
 static uint32_t take_fresh(struct cache *cache)
 {
 	struct cache_pool *pool = &cache->pool;
-	uint32_t page = pool->fresh;
-	bool opens_block = page % CACHE_BLOCK_PAGES <= 1;
+	uint32_t page = pool->fresh ? pool->fresh : 1; /* 0 is none */
 
-	if (page % CACHE_BLOCK_PAGES == 0)
-		page++; /* page 0 of a block holds its generations */
-	if (page >= pool->page_limit || !add_block(cache) || !try_charge(cache, PAGE_COST + (opens_block ? CACHE_PAGE : 0)))
+	if (page >= pool->page_limit || !add_block(cache) || !try_charge(cache, PAGE_COST))
 		return 0;
 	pool->fresh = page + 1;
 	return page;
@@ -362,29 +334,6 @@ bool cache_page_update(struct cache *cache, struct cache_node *node, uint64_t in
 	return true;
 }
 
-void cache_pages_distrust(struct cache *cache, struct cache_node *node)
-{
-	struct cache_pool *pool = &cache->pool;
-	uint32_t page;
-
-	pthread_mutex_lock(&pool->lock);
-	for (page = node->page_list; page; page = pool->pages[page].next) {
-		while (pool->pages[page].busy) {
-			pthread_mutex_unlock(&pool->lock);
-			sched_yield();
-			pthread_mutex_lock(&pool->lock);
-			page = node->page_list; /* it may have been any other's meanwhile: from the beginning */
-			if (!page)
-				break;
-		}
-		if (!page)
-			break;
-		make_odd(cache, page);
-		make_even(cache, page);
-	}
-	pthread_mutex_unlock(&pool->lock);
-}
-
 uint32_t cache_epoch(struct cache *cache, struct cache_node *node)
 {
 	uint32_t epoch;
@@ -432,7 +381,7 @@ void cache_pages_drop(struct cache *cache, struct cache_node *node, uint64_t fir
 	if (first == 0 && last == UINT64_MAX) {
 		node->epoch++;
 		while ((page = node->page_list)) {
-			drop_one(cache, node, pool->pages[page].index, page);
+			drop_one(cache, node, number_of(pool, page), page);
 			breathe(pool, &budget);
 		}
 	} else if (last - first < node->page_count) {
@@ -444,7 +393,7 @@ void cache_pages_drop(struct cache *cache, struct cache_node *node, uint64_t fir
 		/* The list may change only by eviction meanwhile (callers are writers), so the lock is kept: page_count is below last - first. */
 		for (page = node->page_list; page; page = next) {
 			next = pool->pages[page].next;
-			index = pool->pages[page].index;
+			index = number_of(pool, page);
 			if (index >= first && index <= last) {
 				detach(cache, page);
 				put_free(pool, page);
@@ -462,7 +411,7 @@ void cache_pages_drop_cold(struct cache *cache, struct cache_node *node, uint64_
 	pthread_mutex_lock(&pool->lock);
 	for (index = first; index <= last; index++) {
 		uint32_t page = find(cache, node, index);
-		if (page && !pool->pages[page].busy && pool->pages[page].heat < 2) {
+		if (page && !pool->pages[page].busy && atomic_load_explicit(&pool->heat[page], memory_order_relaxed) < 2) {
 			detach(cache, page);
 			put_free(pool, page);
 		}
@@ -517,6 +466,69 @@ void cache_discharge(struct cache *cache, uint64_t bytes)
 	atomic_fetch_sub(&cache->charged, bytes);
 }
 
+/* ---- entries of files ----------------------------------------------------------------------------------------------------- */
+/* Free ones are chained through `until`: a small number, which is a time long past. When there are none, nobody reads the file without asking. */
+void cache_file_take(struct cache *cache, struct cache_node *node)
+{
+	struct cache_pool *pool = &cache->pool;
+	struct dc_index_file *file = &node->own;
+
+	pthread_mutex_lock(&pool->lock);
+	node->file = pool->file_free ? pool->file_free : pool->file_fresh < pool->file_limit ? pool->file_fresh++ : 0;
+	if (node->file) {
+		file = &pool->index.file[node->file];
+		if (node->file == pool->file_free)
+			pool->file_free = (uint32_t)file->until;
+	}
+	pthread_mutex_unlock(&pool->lock);
+	node->data = file;
+	atomic_store_explicit(&file->withheld, 0, memory_order_relaxed);
+	atomic_store_explicit(&file->until, 0, memory_order_relaxed);
+	atomic_store_explicit(&file->size, 0, memory_order_relaxed);
+	atomic_store_explicit(&file->id, node->id, memory_order_release);
+}
+
+void cache_file_give(struct cache *cache, struct cache_node *node)
+{
+	struct cache_pool *pool = &cache->pool;
+
+	if (!node->file)
+		return;
+	atomic_store_explicit(&node->data->id, 0, memory_order_seq_cst);
+	pthread_mutex_lock(&pool->lock);
+	atomic_store_explicit(&node->data->until, pool->file_free, memory_order_release);
+	pool->file_free = node->file;
+	pthread_mutex_unlock(&pool->lock);
+}
+
+/* ---- life ----------------------------------------------------------------------------------------------------------------- */
+static size_t whole_blocks(size_t bytes)
+{
+	return (bytes + CACHE_BLOCK_BYTES - 1) / CACHE_BLOCK_BYTES * CACHE_BLOCK_BYTES;
+}
+
+static bool start_index(struct cache *cache, uint64_t buckets)
+{
+	struct cache_pool *pool = &cache->pool;
+	const struct dc_host *host = cache->self->host;
+	struct dc_index_head head = {.pages = pool->page_limit, .blocks = pool->block_limit, .files = pool->file_limit, .bucket_mask = buckets - 1};
+	size_t bytes = whole_blocks(dc_index_layout(&head));
+	void *region = host->cache_region(host, bytes, &pool->index_region);
+
+	if (!region)
+		return false;
+	if (host->shared_region)
+		pool->heat = host->shared_region(host, whole_blocks(pool->page_limit), &head.heat);
+	if (!pool->heat) {
+		head.heat = 0;
+		pool->heat = pool->own_heat = calloc(pool->page_limit, 1);
+	}
+	pool->heat_region = head.heat;
+	*(struct dc_index_head *)region = head;
+	pool->index = dc_index_at(region);
+	return pool->heat != NULL;
+}
+
 int cache_pool_start(struct cache *cache, struct dc_error *error)
 {
 	struct cache_pool *pool = &cache->pool;
@@ -533,19 +545,19 @@ int cache_pool_start(struct cache *cache, struct dc_error *error)
 	if (pool->region_blocks > 32)
 		pool->region_blocks = 32;
 	pool->bucket_mask = buckets - 1;
+	pool->file_fresh = 1;
+	pool->file_limit = 64 + (uint32_t)(cache->size / 8 / CACHE_NODE_COST);
 	pool->regions = calloc(pool->block_limit, sizeof *pool->regions);
 	pool->blocks = calloc(pool->block_limit, sizeof *pool->blocks);
-	pool->places = calloc(pool->block_limit, sizeof *pool->places);
 	/* Zero pages of the system until they are touched, so a page's record counts only once the page is in use. */
 	pool->pages = mmap(NULL, pages * sizeof *pool->pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	pool->buckets = calloc(buckets, sizeof *pool->buckets);
-	if (!pool->regions || !pool->blocks || !pool->places || pool->pages == MAP_FAILED || !pool->buckets) {
-		if (pool->pages == MAP_FAILED)
-			pool->pages = NULL;
+	if (pool->pages == MAP_FAILED)
+		pool->pages = NULL;
+	if (!pool->regions || !pool->blocks || !pool->pages || !start_index(cache, buckets)) {
 		cache_pool_stop(cache);
 		return dc_error_set(error, ENOMEM, "%s: not enough memory for the tables of a cache of %llu bytes", cache->self->id, (unsigned long long)cache->size);
 	}
-	atomic_fetch_add(&cache->charged, buckets * sizeof *pool->buckets + pool->block_limit * (sizeof *pool->blocks + sizeof *pool->regions + sizeof *pool->places));
+	atomic_fetch_add(&cache->charged, buckets * sizeof(uint32_t) + pool->block_limit * (sizeof *pool->blocks + sizeof *pool->regions + sizeof(uint64_t)));
 	return 0;
 }
 
@@ -554,13 +566,16 @@ void cache_pool_stop(struct cache *cache)
 	struct cache_pool *pool = &cache->pool;
 	uint32_t i;
 
+	if (pool->index.head)
+		cache->self->host->cache_release(cache->self->host, pool->index_region); /* first: from here on nothing is found */
+	if (pool->heat && !pool->own_heat)
+		cache->self->host->cache_release(cache->self->host, pool->heat_region);
+	free((void *)pool->own_heat);
 	for (i = 0; i < pool->region_count; i++)
 		cache->self->host->cache_release(cache->self->host, pool->regions[i]);
 	if (pool->pages)
 		munmap(pool->pages, pool->page_limit * sizeof *pool->pages);
 	free(pool->regions);
 	free((void *)pool->blocks);
-	free(pool->places);
-	free((void *)pool->buckets);
 	pthread_mutex_destroy(&pool->lock);
 }

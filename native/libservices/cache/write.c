@@ -27,8 +27,8 @@ static uint64_t page_of(uint64_t offset) { return offset >> CACHE_PAGE_SHIFT; }
 
 static void grow(struct cache_node *node, int64_t end)
 {
-	if (end > atomic_load_explicit(&node->size, memory_order_relaxed))
-		atomic_store_explicit(&node->size, end, memory_order_release);
+	if (end > atomic_load_explicit(&node->data->size, memory_order_relaxed))
+		atomic_store_explicit(&node->data->size, end, memory_order_release);
 }
 
 /* The child took `done` (or refused) of `bytes` from `offset` on: what we know of the range is worth nothing. */
@@ -37,7 +37,7 @@ static void doubtful(struct writing *writing, off_t offset, size_t bytes, ssize_
 	cache_pages_drop(writing->cache, writing->node, page_of((uint64_t)offset), page_of((uint64_t)offset + bytes));
 	if (done > 0)
 		grow(writing->node, offset + done);
-	atomic_store_explicit(&writing->node->data_until, 0, memory_order_release);
+	atomic_store_explicit(&writing->node->data->until, 0, memory_order_release);
 }
 
 /* ---- whole pages: from the caller into fresh pages, from there to the child, then in place of the old ones ------------------------------- */
@@ -94,7 +94,7 @@ static void store_page(struct writing *writing, uint64_t index, size_t offset, c
 static ssize_t write_buffer(struct writing *writing, const char *buffer, size_t bytes)
 {
 	struct iovec vector = {(void *)buffer, bytes};
-	int64_t old_size = atomic_load(&writing->node->size);
+	int64_t old_size = atomic_load(&writing->node->data->size);
 	off_t at = writing->offset;
 	ssize_t put = CACHE_CALL(writing->cache, write, writing->context, writing->node->below, &vector, 1, &at, writing->flags);
 	size_t done = 0;
@@ -190,7 +190,7 @@ ssize_t cache_write(struct dc_libservice *self, struct dc_context *context, stru
 	if (!S_ISREG(node->type) || !total || (*offset < 0 && !(flags & DC_IO_APPEND)))
 		return CACHE_CALL(cache, write, context, at->below, iov, iovcnt, offset, flags);
 	pthread_rwlock_wrlock(&at->io);
-	if (atomic_load_explicit(&at->data_until, memory_order_acquire) <= cache_now())
+	if (atomic_load_explicit(&at->data->until, memory_order_acquire) <= cache_now())
 		result = cache_validate(cache, context, at, NULL);
 	if (result) {
 		pthread_rwlock_unlock(&at->io);
@@ -198,7 +198,7 @@ ssize_t cache_write(struct dc_libservice *self, struct dc_context *context, stru
 	}
 	writing.epoch = cache_epoch(cache, at);
 	if (flags & DC_IO_APPEND)
-		writing.offset = atomic_load(&at->size);
+		writing.offset = atomic_load(&at->data->size);
 	change = cache_change_begin(cache, at);
 	if (flags & DC_IO_DIRECT)
 		result = write_past(&writing, iov, iovcnt, total, offset);
@@ -222,7 +222,7 @@ int cache_fsync(struct dc_libservice *self, struct dc_context *context, struct d
 	if (result && S_ISREG(node->type)) {
 		pthread_rwlock_wrlock(&at->io);
 		cache_pages_drop(cache, at, 0, UINT64_MAX);
-		atomic_store_explicit(&at->data_until, 0, memory_order_release);
+		atomic_store_explicit(&at->data->until, 0, memory_order_release);
 		pthread_rwlock_unlock(&at->io);
 	}
 	return result;
@@ -235,9 +235,9 @@ static void changed_below(struct cache *cache, struct dc_context *context, struc
 	bool known = !CACHE_CALL(cache, getattr, context, node->below, &attr);
 
 	if (known)
-		atomic_store_explicit(&node->size, attr.st.st_size, memory_order_release);
+		atomic_store_explicit(&node->data->size, attr.st.st_size, memory_order_release);
 	else
-		atomic_store_explicit(&node->data_until, 0, memory_order_release);
+		atomic_store_explicit(&node->data->until, 0, memory_order_release);
 	cache_pages_drop(cache, node, page_of((uint64_t)offset), last);
 	cache_change_end(cache, node, change, known ? &attr : NULL);
 }

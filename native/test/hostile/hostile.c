@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "page_index.h"
 #include "client.h"
 #include "mailbox.h"
 #include "queue.h"
@@ -240,6 +241,16 @@ static int ask_region(uint32_t number, uint32_t index, int *error) {
 	return region;
 }
 
+/* The pages' heat is for clients to write: it can be nonsense, and no larger or smaller than it is. */
+static int spoil_heat(const struct dc_index_head *head) {
+	int error, fd = ask_region(head->heat, client.index, &error);
+	if (fd < 0) return 8;
+	unsigned char *heat = mmap(NULL, head->pages, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (heat == MAP_FAILED) return 9;
+	for (uint32_t i = 0; i < head->pages; i++) heat[i] = (unsigned char)(i * 37);
+	return ftruncate(fd, 0) == 0 || ftruncate(fd, (off_t)1 << 30) == 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) == 0 ? 10 : 0;
+}
+
 /* A region of the cache, by the honest way; then more than one is given. What it got, or 0. */
 static int take_regions(void) {
 	unsigned index = dc_client_acquire(&client, -1, (uint32_t)gettid());
@@ -247,23 +258,23 @@ static int take_regions(void) {
 	write_own(0, 8192);
 	bool given = false;
 	for (unsigned i = 0; i < 100 && !given; i++) { /* not while our grant to post lasts */
-		*slot = (struct dc_slot){.answer = atomic_load(&slot->answer), .operation = DC_OP_READ, .instance = instance, .handle = handle, .length = 4096, .flags = DC_READ_REFER};
+		*slot = (struct dc_slot){.answer = atomic_load(&slot->answer), .operation = DC_OP_READ, .instance = instance, .handle = handle, .length = 4096, .flags = DC_READ_PLACE};
 		given = dc_client_call(&client, index) > 0 && slot->value[0];
 	}
 	if (!given) return client.queue ? 1 : 0; /* without trust there is none */
-	struct dc_reference reference;
-	memcpy(&reference, dc_client_buffer(&client, index), sizeof reference);
+	uint32_t region = (uint32_t)(slot->value[0] >> 32);
 	dc_client_release(&client, index);
-	int error, fd = ask_region(reference.region, client.index, &error);
+	int error, fd = ask_region(region, client.index, &error);
 	if (fd < 0) return 2;
-	if (mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED) return 3;
+	const struct dc_index_head *head = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	if (head == MAP_FAILED) return 3;
 	if (mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) != MAP_FAILED) return 4;
 	char path[64];
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	if (open(path, O_RDWR) >= 0 || open(path, O_WRONLY) >= 0) return 5;
 	if (ftruncate(fd, 0) == 0 || write(fd, "x", 1) == 1 || fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) == 0) return 6;
-	if (ask_region(reference.region, client.index + 1, &error) >= 0) return 7;
-	return 0;
+	if (ask_region(region, client.index + 1, &error) >= 0) return 7;
+	return spoil_heat(head);
 }
 
 static int raw_attach(int descriptors[2], struct dc_attach_answer *answer) {

@@ -36,6 +36,7 @@ class Pool:
         assert shown['state'] == 'used', shown
 
     def __enter__(self):
+        self.leased_before = 0
         try:
             if 'ROUTINE' in os.environ:
                 self.use_routine(os.environ['ROUTINE'])
@@ -73,6 +74,7 @@ class Pool:
 
     def reset(self):
         self.control('service.sock', {'op': 'reset'})
+        self.leased_before = self.control('service.sock', {'op': 'stats'})['clients']['leasedReads']
 
     def stats(self):
         """({operation: count} of the library door, of the kernel door, {name: count} of what was not carried)"""
@@ -84,7 +86,11 @@ class Pool:
         self.queue, self.copy = stats['queue'], stats['copy']
         doors = stats['instances'][0]['doors']
         count = {door: {name: one['count'] for name, one in doors[door]['operations'].items()} for door in doors}
-        return count.get('library', {}), count.get('kernel', {}), stats['clients']['uncarried']
+        library = count.get('library', {})
+        leased = stats['clients']['leasedReads'] - self.leased_before
+        if leased:  # carried too, without a request
+            library['read'] = library.get('read', 0) + leased
+        return library, count.get('kernel', {}), stats['clients']['uncarried']
 
     def dispatches(self):
         """Whether this machine's kernel can dispatch system calls to user space."""

@@ -240,7 +240,7 @@ int64_t harness_call(struct dc_client *client, struct call *call) {
 	int64_t result = dc_client_call(client, index);
 	call->value0 = slot->value[0];
 	call->value1 = slot->value[1];
-	call->value2 = call->flags & DC_PATH_LEASE ? slot->value[2] : 0;
+	call->value2 = call->flags & DC_PATH_LEASE && !(call->operation == DC_OP_OPEN && result >= 0) ? slot->value[2] : 0; /* of an OPEN that is not a lease */
 	if (call->value2) memcpy(&call->lease, buffer + DC_LEASE_OFFSET, sizeof call->lease);
 	call->attr = slot->attr;
 	if (call->out && result > 0) memcpy(call->out, buffer, (size_t)result);

@@ -12,15 +12,13 @@ INVALIDATE = '''if (atomic_compare_exchange_strong_explicit(word, &seen, DC_WORD
 					atomic_fetch_add'''
 LOOK_AGAIN = 'if (!dc_receiver_empty(receiver) || atomic_load(&receiver->stopping)) return;'
 ARM = 'atomic_exchange_explicit(&box->ear, DC_EAR_ARMED, memory_order_seq_cst);'
-POOL, STAMPS = 'libservices/cache/pool.c', 'service/stamps.c'
+POOL, PAGES, STAMPS = 'libservices/cache/pool.c', 'test/ipc/sim/pages.c', 'service/stamps.c'
 UPDATE = '''	make_odd(cache, page);
 	if (data)
 		page_copy(cache, cache_page_data(cache, page) + offset, data, bytes);
 	else
 		memset(cache_page_data(cache, page) + offset, 0, bytes);
 	make_even(cache, page);'''
-REFER = '''	if ((before & 1) || atomic_load_explicit(&at->owner, memory_order_acquire) != node || atomic_load_explicit(&at->index, memory_order_acquire) != index)
-		return false;'''
 ANNOUNCE = '''	atomic_fetch_add_explicit(stamp, DC_STAMP_CHANGE + 1, memory_order_seq_cst);
 	DC_FENCE(memory_order_release); /* nothing of the change may be seen before */
 }
@@ -75,13 +73,16 @@ MUTATIONS = {
         'if (receiver->transport == DC_BY_MAILBOXES && !attended(counts(receiver)) && !dc_receiver_empty(receiver))'),
     'reserve-does-not-look': ('mailboxes: blocked worker, late', 'receiver.c', 'if (receiver->transport == DC_BY_MAILBOXES && !first && !attended(counts(receiver))) return;', ''),
     'overheard-not-told': ('mailboxes: more than', 'receiver.c', '\tpass_on(receiver);\n\tlist[count] = (struct', '\tlist[count] = (struct'),
-    # pages by reference
+    # pages by the index
     'page-not-marked': ('pages: updated', POOL, 'if (!(value & 1)) atomic_exchange_explicit(generation, value + 1, memory_order_seq_cst);', '(void)value;', 'generation.h'),
     'page-marked-late': ('pages: updated', POOL, UPDATE, UPDATE.replace('\tmake_odd(cache, page);\n', '').replace('\tmake_even', '\tmake_odd(cache, page);\n\tmake_even')),
     'generation-comes-back': ('pages: updated', POOL, 'atomic_load_explicit(generation, memory_order_relaxed) + 1, memory_order_release', 'atomic_load_explicit(generation, memory_order_relaxed) - 1, memory_order_release',
         'generation.h'),
     'freed-page-left-even': ('pages: another', POOL, '\tchain_remove(cache, page);\n\tmake_odd(cache, page);', '\tchain_remove(cache, page);'),
-    'changing-page-referred': ('pages: updated', POOL, REFER, REFER.replace('(before & 1) || ', '')),
+    'changing-page-read': ('pages: updated', PAGES, 'if (generation & 1 || ', 'if (', 'page_index.h'),
+    'owner-not-compared': ('pages: another', PAGES, ' || atomic_load_explicit(&page->owner, memory_order_acquire) != owner', '', 'page_index.h'),
+    'withheld-not-looked-at': ('pages: posted', PAGES, ' || atomic_load_explicit(&file->withheld, memory_order_seq_cst)', '', 'page_index.h'),
+    'entry-not-looked-at-again': ('pages: file replaced', PAGES, ' && atomic_load_explicit(&file->id, memory_order_relaxed) == id', '', 'page_index.h'),
     'reader-does-not-look-again': ('pages: updated', 'test/ipc/sim/pages.c', 'return atomic_load_explicit(generation, memory_order_relaxed) == value;', 'return true;', 'generation.h'),
     'reader-without-fence': ('pages: updated', 'test/ipc/sim/pages.c', 'DC_FENCE(memory_order_acquire); /* nothing of the copy', '/* nothing of the copy', 'generation.h'),
     # leases on names and attributes

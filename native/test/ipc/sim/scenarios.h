@@ -9,7 +9,7 @@ enum sim_stamps { SIM_NO_STAMPS, SIM_ATTRIBUTES, SIM_NAMES, SIM_LAST_NAMES };
 struct sim_scenario {
 	const char *name;
 	enum sim_stamps stamps; /* stamps.c: of what `workers` changers make `requests` changes each */
-	enum sim_pages { SIM_NO_PAGES, SIM_UPDATES, SIM_REPLACEMENTS, SIM_EVICTIONS } pages; /* pages.c: how `requests` changes are made */
+	enum sim_pages { SIM_NO_PAGES, SIM_UPDATES, SIM_REPLACEMENTS, SIM_EVICTIONS, SIM_POSTS, SIM_FILES } pages; /* pages.c: how `requests` changes are made */
 	bool mailboxes;        /* else the queue, of 1 << DC_QUEUE_SHIFT slots */
 	unsigned workers, clients, requests;
 	unsigned running_target;

@@ -44,6 +44,8 @@ static const struct sim_scenario scenarios[] = {
 	{"pages: updated", .pages = SIM_UPDATES, .requests = 2},
 	{"pages: replaced", .pages = SIM_REPLACEMENTS, .requests = 2},
 	{"pages: another file's in between", .pages = SIM_EVICTIONS, .requests = 2},
+	{"pages: posted", .pages = SIM_POSTS, .requests = 2},
+	{"pages: file replaced", .pages = SIM_FILES, .requests = 2},
 	{"pages: reader dies", .pages = SIM_UPDATES, .requests = 2, .stop = SIM_STOP_FOR_EVER},
 	{"pages: reader stands still", .pages = SIM_EVICTIONS, .requests = 2, .stop = SIM_STOP_AND_GO_ON},
 };
