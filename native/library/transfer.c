@@ -11,6 +11,7 @@
 #include <limits.h>
 
 #define TRANSFER_MAX 0x7ffff000 /* as Linux */
+#define POST_REACH (INT64_C(1) << 40) /* any file system takes so large a file; a write beyond is not acknowledged before it has been accepted */
 
 /* `place`: the answer shall tell where the file's pages are found without one. */
 static int64_t read_request(struct dc_file *file, struct dc_cursor *cursor, size_t size, off_t offset, bool place) {
@@ -53,7 +54,7 @@ static int64_t read_piece(struct dc_file *file, struct dc_cursor *cursor, size_t
 /* Into the ring, where the instance writes back and the service has granted it: done when it lies there. */
 static bool post_piece(struct dc_file *file, struct dc_cursor *cursor, size_t size, off_t offset) {
 	uint32_t grant = atomic_load_explicit(&file->grant, memory_order_relaxed);
-	if (!grant || size > DC_POST_MAX) return false;
+	if (!grant || size > DC_POST_MAX || offset > POST_REACH) return false;
 	struct dc_cursor before = *cursor;
 	void *place = dc_client_post_begin(file->client, grant, file->handle, (uint64_t)offset, (uint32_t)size);
 	if (!place) return false;

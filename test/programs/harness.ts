@@ -75,6 +75,10 @@ export async function sameOnBoth(pool: TestPool, door: Door, command: string[], 
   return outcome;
 }
 
+interface Clients {
+  uncarried: Record<string, number>;
+  leasedReads: number;
+}
 export interface Carried {
   /** of all operations on the instance */
   share: number;
@@ -86,18 +90,18 @@ export interface Carried {
 /** What the doors carried while `action` ran; printed, with the reasons for what was not. */
 export async function carried(pool: TestPool, what: string, action: () => Promise<unknown>): Promise<Carried> {
   await pool.engine.resetStats(pool.pool);
-  const reasons = async () =>
-    ((await pool.engine.stats(pool.pool)) as unknown as { clients: { uncarried: Record<string, number> } }).clients
-      .uncarried;
-  const before = await reasons();
+  const clients = async () => ((await pool.engine.stats(pool.pool)) as unknown as { clients: Clients }).clients;
+  const before = await clients();
   await action();
   const counts = await operations(pool);
+  const after = await clients();
   const uncarried = Object.fromEntries(
-    Object.entries(await reasons())
-      .map(([name, count]) => [name, count - (before[name] ?? 0)] as const)
+    Object.entries(after.uncarried)
+      .map(([name, count]) => [name, count - (before.uncarried[name] ?? 0)] as const)
       .filter(([, count]) => count > 0),
   );
-  const library = total(counts, 'library');
+  // What needed no request is carried too, and in no operation's count.
+  const library = total(counts, 'library') + after.leasedReads - before.leasedReads;
   const share = library / Math.max(1, library + total(counts, 'kernel'));
   const left = Object.entries(uncarried).map(([name, count]) => `${name} ${count}`);
   process.stdout.write(
