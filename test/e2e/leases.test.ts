@@ -73,16 +73,16 @@ describe.each(['write-through', 'write-back'])('cache %s', (mode) => {
     async (door) => {
       const preload = door === 'kernel' ? 'env -u LD_PRELOAD ' : '';
       const run = `READER_PRELOAD="$LD_PRELOAD" ${preload}python3 w.py n-${door} 700 ${door}`;
-      expect(await pool.sh('library', run, { timeout: 100_000 })).toBe('wrong 0 []');
+      expect(await pool.sh('library', run, { timeout: 250_000 })).toBe('wrong 0 []');
       expect(await leased()).toBeGreaterThan(1000);
     },
-    120_000,
+    300_000,
   );
 
   test('the service is killed in between', async () => {
     const before = await pool.servicePid();
-    const running = pool.sh('library', `READER_PRELOAD="$LD_PRELOAD" python3 w.py n-killed 5000 library`, {
-      timeout: 100_000,
+    const running = pool.sh('library', `READER_PRELOAD="$LD_PRELOAD" python3 w.py n-killed 1000 library`, {
+      timeout: 250_000,
     });
     await new Promise((resolve) => setTimeout(resolve, 500));
     process.kill(before, 'SIGKILL');
