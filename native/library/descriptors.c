@@ -51,8 +51,10 @@ EXPORT int dup(int fd) {
 EXPORT int dup3(int from, int to, int flags) {
 	if (!dc_active) return NEXT(dup3)(from, to, flags);
 	bool locked = dc_descriptors_lock();
+	dc_numbers_begin();
 	int result = NEXT(dup3)(from, to, flags);
 	if (result >= 0) copied(from, to);
+	dc_numbers_end();
 	dc_descriptors_unlock(locked);
 	return result;
 }
@@ -60,8 +62,10 @@ EXPORT int dup3(int from, int to, int flags) {
 EXPORT int dup2(int from, int to) {
 	if (!dc_active || from == to) return NEXT(dup2)(from, to);
 	bool locked = dc_descriptors_lock();
+	dc_numbers_begin();
 	int result = NEXT(dup2)(from, to);
 	if (result >= 0) copied(from, to);
+	dc_numbers_end();
 	dc_descriptors_unlock(locked);
 	return result;
 }
@@ -198,14 +202,18 @@ static void forget_range(unsigned first, unsigned last) {
 }
 
 EXPORT int close_range(unsigned first, unsigned last, int flags) {
+	dc_numbers_begin();
 	int result = NEXT(close_range)(first, last, flags);
 	if (result == 0 && !(flags & (int)CLOSE_RANGE_CLOEXEC)) forget_range(first, last);
+	dc_numbers_end();
 	return result;
 }
 
 EXPORT void closefrom(int first) {
+	dc_numbers_begin();
 	NEXT(closefrom)(first);
 	forget_range(first < 0 ? 0 : (unsigned)first, UINT32_MAX);
+	dc_numbers_end();
 }
 
 /* ---- new numbers: should the table think one in use, it was closed behind our back ------------------------------------------- */

@@ -194,8 +194,11 @@ static inline int dc_forget_new(int fd) { /* for every call that makes a kernel 
 	return fd;
 }
 void dc_table_drop_all(bool close_handles);
-int dc_placeholder(const struct dc_file *file, bool cloexec);
-int dc_placeholder_at(uint32_t instance, uint32_t entry, bool cloexec); /* for a file that is yet to be opened */
+int dc_placeholder(uint32_t instance, uint32_t entry, bool directory, bool cloexec); /* a number for a file that is, or is yet to be, opened */
+void dc_placeholder_named(int fd, const struct dc_file *file); /* it is in the table now: others may be copies of it */
+/* Around what makes the kernel's meaning of numbers in the table another one. */
+void dc_numbers_begin(void);
+void dc_numbers_end(void);
 int dc_file_send(struct dc_file *file, struct dc_call *call); /* result in call->slot->result; ESTALE as EIO */
 
 /* offset lock; nested calls of one thread (signal handlers) pass */
@@ -281,7 +284,7 @@ struct dc_walk {
 	int64_t result;
 	unsigned restarts;
 	uint32_t mode;       /* of the question */
-	bool kernel, done, sent, held, second; /* second: the request has two paths */
+	bool kernel, done, sent, held, second; /* sent: by dc_walk_post; second: the request has two paths */
 	bool keeps, asks, kept; /* the answer may be a kept one (dc_walk_keep); a lease on it is asked for; it is a kept one */
 	struct dc_answer answer;
 	char text[PATH_MAX];
@@ -297,6 +300,7 @@ static inline const struct dc_wire_attr *dc_walk_attr(const struct dc_walk *walk
 }
 bool dc_walk_next(struct dc_walk *walk, enum dc_operation operation);
 void dc_walk_send(struct dc_walk *walk);
+void dc_walk_post(struct dc_walk *walk); /* before dc_walk_send: the service is at it while the caller does what the answer does not decide */
 void dc_walk_end(struct dc_walk *walk);
 long dc_walk_finish(struct dc_walk *walk);
 /* Finds where dirfd + path is. False: the kernel's. *base is referenced. */

@@ -12,7 +12,12 @@
  */
 static int descriptor(const struct dc_walk *walk, struct dc_file *file, bool kernel_knows, int flags, int reserved) {
 	bool by_path = walk->path[0] == '/' || walk->dirfd == AT_FDCWD;
-	if (kernel_knows && by_path && (flags & (O_ACCMODE | O_TRUNC | O_CREAT)) == O_RDONLY && !(flags & O_PATH)) {
+	bool known = kernel_knows && by_path && (flags & (O_ACCMODE | O_TRUNC | O_CREAT)) == O_RDONLY && !(flags & O_PATH), locked = dc_locks_any(file) && !file->directory;
+	if (reserved >= 0 && (known || locked || file->directory != !!(flags & O_DIRECTORY))) {
+		k_close(reserved); /* not replaced by a copy: to close the original would end this process's locks on the file */
+		reserved = -1;
+	}
+	if (known) {
 		int fd = k_open(AT_FDCWD, walk->path, flags);
 		struct stat st;
 		if (fd >= 0 && k_stat(fd, "", &st, AT_EMPTY_PATH) == 0 && st.st_ino == file->ino && st.st_dev == file->device) {
@@ -21,20 +26,15 @@ static int descriptor(const struct dc_walk *walk, struct dc_file *file, bool ker
 		}
 		if (fd >= 0) k_close(fd);
 	}
-	if (dc_locks_any(file) && !file->directory) {
+	if (locked) {
 		int fd = dc_open_twin(file);
 		if (fd >= 0) {
-			if (reserved >= 0) {
-				k_dup3(fd, reserved, O_CLOEXEC);
-				k_close(fd);
-				fd = reserved;
-			}
 			if (!(flags & O_CLOEXEC)) k_fcntl(fd, F_SETFD, 0);
 			atomic_store(&file->kernel, true);
 			return fd;
 		}
 	}
-	return reserved >= 0 ? reserved : dc_placeholder(file, flags & O_CLOEXEC);
+	return reserved >= 0 ? reserved : dc_placeholder(file->instance, file->entry, file->directory, flags & O_CLOEXEC);
 }
 
 static void keep_hint(struct dc_file *file, const struct dc_walk *walk, const struct dc_file *base) {
@@ -79,6 +79,7 @@ static int attach_descriptor(struct dc_walk *walk, int flags, int reserved) {
 	int fd = descriptor(walk, file, kernel_knows, flags, reserved);
 	if (fd >= 0 && fd < DC_FD_MAX) {
 		dc_table_set(fd, file);
+		dc_placeholder_named(fd, file);
 		if (fd <= STDERR_FILENO) dc_share_fd(fd); /* glibc's standard streams use it unseen */
 		return fd;
 	}
@@ -92,23 +93,35 @@ static int attach_descriptor(struct dc_walk *walk, int flags, int reserved) {
 	return fd;
 }
 
+/* Whether the last opens of what is there ended with a placeholder: then the next one's number is made while the service looks for the file. */
+static _Atomic int8_t luck = 2;
+
+static void learn(bool placeholder) {
+	int8_t now = atomic_load_explicit(&luck, memory_order_relaxed), next = placeholder ? now < 3 ? now + 1 : now : 0;
+	if (next != now) atomic_store_explicit(&luck, next, memory_order_relaxed);
+}
+
 static int open_walk(struct dc_walk *walk, int dirfd, const char *path, int flags, mode_t mode, uint32_t scope) {
-	if (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) mode &= ~dc_umask();
-	int reserved = -1; /* a number before the file: without one nothing may have been made */
+	bool makes = flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE, ahead = !makes && atomic_load_explicit(&luck, memory_order_relaxed) >= 2;
+	if (makes) mode &= ~dc_umask();
+	int reserved = -1; /* with O_CREAT a number before the file: without one nothing may have been made */
 	dc_walk_start(walk, dirfd, path, (flags & O_NOFOLLOW ? DC_PATH_NOFOLLOW : 0) | scope);
-	if (!(flags & O_CREAT) && (flags & O_TMPFILE) != O_TMPFILE && !scope) dc_walk_keep(walk, 0);
+	if (!makes && !scope) dc_walk_keep(walk, 0);
 	for (; dc_walk_next(walk, DC_OP_OPEN); dc_walk_send(walk)) {
 		walk->call.slot->mask = (uint32_t)flags & ~(uint32_t)(O_CLOEXEC | O_APPEND); /* each write says whether it appends: F_SETFL may change it */
 		walk->call.slot->mode = mode & 07777;
-		if (!(flags & O_CREAT)) continue;
+		if (!(flags & O_CREAT) && !ahead) continue;
+		if (ahead) dc_walk_post(walk);
 		if (reserved >= 0) k_close(reserved); /* led on, perhaps into another instance */
-		reserved = dc_placeholder_at(walk->place.instance, walk->place.entry, flags & O_CLOEXEC);
-		if (reserved == -EMFILE || reserved == -ENFILE) {
+		reserved = dc_placeholder(walk->place.instance, walk->place.entry, flags & O_DIRECTORY, flags & O_CLOEXEC);
+		if (flags & O_CREAT && (reserved == -EMFILE || reserved == -ENFILE)) {
 			dc_walk_end(walk);
 			return reserved;
 		}
 	}
-	if (!walk->kernel && walk->result == 0) return attach_descriptor(walk, flags, reserved);
+	bool opened = !walk->kernel && walk->result == 0;
+	if (!makes && !walk->kept) learn(opened && !walk->call.slot->value[1]);
+	if (opened) return attach_descriptor(walk, flags, reserved);
 	if (reserved >= 0) k_close(reserved);
 	dc_walk_end(walk);
 	return walk->kernel ? DC_RESULT_KERNEL : (int)walk->result;
@@ -176,8 +189,11 @@ int dc_close_fd(int fd) {
 		dc_known[fd] = 0;
 		if (atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) {
 			struct dc_file *file = atomic_exchange_explicit(&dc_table[fd], NULL, memory_order_acq_rel);
+			/* The service hears of it first, unless its answer is waited for: it need not wait for the kernel to close a placeholder. */
+			bool first = file && !atomic_load(&file->kernel) && !atomic_load_explicit(&file->grant, memory_order_relaxed);
+			int error = first ? dc_file_put(file) : 0;
 			long result = k_close(fd);
-			int error = dc_file_put(file);
+			if (!first) error = dc_file_put(file);
 			return result < 0 ? (int)result : error;
 		}
 	}

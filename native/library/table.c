@@ -202,20 +202,55 @@ struct dc_file *dc_file_adopt(int fd) {
 	return dc_file_find(fd);
 }
 
+/* ---- placeholders ---------------------------------------------------------------------------------------------------------- */
+static _Atomic int source = -1; /* a number that is a file's placeholder, or was */
+static _Atomic uint32_t numbers_begun, numbers_ended;
+
+void dc_numbers_begin(void) {
+	atomic_fetch_add(&numbers_begun, 1);
+}
+
+void dc_numbers_end(void) {
+	atomic_fetch_add(&numbers_ended, 1);
+}
+
+static bool is_placeholder(const struct dc_file *file) {
+	return file && !file->directory && !atomic_load_explicit(&file->kernel, memory_order_acquire);
+}
+
+void dc_placeholder_named(int fd, const struct dc_file *file) {
+	int now = atomic_load_explicit(&source, memory_order_relaxed);
+	if (is_placeholder(file) && (now < 0 || !is_placeholder(atomic_load_explicit(&dc_table[now], memory_order_relaxed)))) atomic_store_explicit(&source, fd, memory_order_relaxed);
+}
+
+/*
+ * A copy of a placeholder that another open file has: half of what a path costs the kernel. Every close takes a number out of the table before the kernel closes it, and what gives it another
+ * meaning besides is between dc_numbers_begin and _end; so what is in the table after the copy as it was before was copied as what it is. Without a reference, since to let go of one may take a
+ * request and this is done while one is under way: a description that was closed meanwhile and is another's is told by its handle, which is never used twice. -1: there is none.
+ */
+static int copy_placeholder(uint32_t instance, uint32_t entry, bool cloexec) {
+	int from = atomic_load_explicit(&source, memory_order_relaxed);
+	struct dc_file *file = from < 0 ? NULL : atomic_load(&dc_table[from]);
+	uint32_t ended = atomic_load(&numbers_ended), begun = atomic_load(&numbers_begun);
+	uint64_t handle = file ? __atomic_load_n(&file->handle, __ATOMIC_SEQ_CST) : 0;
+	if (!handle || ended != begun || !is_placeholder(file) || file->instance != instance || file->entry != entry) return -1;
+	int fd = (int)k_fcntl(from, cloexec ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
+	if (fd < 0) return -1;
+	if (atomic_load(&dc_table[from]) == file && __atomic_load_n(&file->handle, __ATOMIC_SEQ_CST) == handle && is_placeholder(file) && atomic_load(&numbers_begun) == begun) return fd;
+	k_close(fd);
+	return -1;
+}
+
 /*
  * The number that a carried open answers: an O_PATH descriptor of the mount point, which keeps the mount busy and on which an un-hooked read or write fails. For directories an O_PATH
  * descriptor of the mount table: an un-hooked openat or fchdir on the mount point would reach a wrong place, here it fails.
  */
-int dc_placeholder(const struct dc_file *file, bool cloexec) {
-	char path[sizeof dc_pool_dir + 16];
-	if (!file->directory) return dc_placeholder_at(file->instance, file->entry, cloexec);
-	strcat(strcpy(path, dc_pool_dir), "/mounts");
-	return k_open(AT_FDCWD, path, O_PATH | (cloexec ? O_CLOEXEC : 0));
-}
-
-int dc_placeholder_at(uint32_t instance, uint32_t entry, bool cloexec) {
+int dc_placeholder(uint32_t instance, uint32_t entry, bool directory, bool cloexec) {
 	char path[1024];
-	if (!dc_mounts_point(instance, entry, path)) return -EIO;
+	int fd = directory ? -1 : copy_placeholder(instance, entry, cloexec);
+	if (fd >= 0) return fd;
+	if (directory) strcat(strcpy(path, dc_pool_dir), "/mounts");
+	else if (!dc_mounts_point(instance, entry, path)) return -EIO;
 	return k_open(AT_FDCWD, path, O_PATH | (cloexec ? O_CLOEXEC : 0));
 }
 

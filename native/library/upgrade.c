@@ -78,6 +78,7 @@ int dc_upgrade(struct dc_file *file) {
 		result = twin < 0 ? twin : 0;
 		if (twin >= 0) {
 			if (!(file->flags & O_PATH) && !file->directory) k_lseek(twin, atomic_load(&file->offset), SEEK_SET);
+			dc_numbers_begin();
 			for (int fd = 0; fd <= atomic_load(&dc_table_high); fd++) {
 				if (atomic_load(&dc_table[fd]) != file) continue;
 				long cloexec = k_fcntl(fd, F_GETFD, 0);
@@ -85,6 +86,7 @@ int dc_upgrade(struct dc_file *file) {
 			}
 			k_close(twin);
 			atomic_store_explicit(&file->kernel, true, memory_order_release);
+			dc_numbers_end();
 		}
 	}
 	dc_descriptors_unlock(locked);

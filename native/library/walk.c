@@ -138,9 +138,16 @@ static void leaves(struct dc_walk *walk) {
 	walk->flags &= ~(uint32_t)DC_PATH_EMPTY;
 }
 
+void dc_walk_post(struct dc_walk *walk) {
+	if (atomic_load_explicit(&walk->client->arena->closed, memory_order_relaxed)) return; /* dc_walk_send says so */
+	dc_call_start(&walk->call);
+	walk->sent = true;
+}
+
 void dc_walk_send(struct dc_walk *walk) {
 	bool cwd = walk->base && walk->dirfd == AT_FDCWD;
-	int64_t result = dc_call_send(&walk->call);
+	int64_t result = walk->sent ? dc_call_await(&walk->call) : dc_call_send(&walk->call);
+	walk->sent = false;
 	if (result == DC_RESULT_LEAVES) {
 		leaves(walk);
 		return;

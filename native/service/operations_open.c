@@ -72,7 +72,7 @@ static int64_t open_create(struct dc_request *request, struct dc_walk *walk, int
 		if (walk->directory) return -EISDIR;
 		struct dc_node *node;
 		struct dc_attr attr;
-		int error = dc_lookup_name(request, walk->at, walk->name, &node, &attr);
+		int error = dc_lookup_name(request, walk->at, walk->name, &node, flags & O_EXCL ? NULL : &attr);
 		if (!error && (flags & O_EXCL)) {
 			dc_forget(request, node);
 			return -EEXIST;

@@ -236,7 +236,7 @@ int dc_walk_full(struct dc_walk *walk, bool follow_last, struct dc_node **node, 
 		int error;
 		if (length == 0) {
 			dc_trail_attributes(walk->trail, walk->at);
-			error = DC_FILE_CALL(root, getattr, walk->context, walk->at, attr);
+			error = attr ? DC_FILE_CALL(root, getattr, walk->context, walk->at, attr) : 0;
 			if (error) return error;
 			if (walk->directory && !S_ISDIR(walk->at->type)) return -ENOTDIR;
 			DC_FILE_CALL(root, reference, walk->at, 1);
@@ -286,8 +286,7 @@ int dc_walk_parent(struct dc_walk *walk, int dot) {
 	walk->directory = false;
 	if (walk->rest_length) {
 		struct dc_node *node = NULL;
-		struct dc_attr attr;
-		int error = dc_walk_full(walk, true, &node, &attr);
+		int error = dc_walk_full(walk, true, &node, NULL);
 		if (error == DC_RESULT_LEAVES) {
 			size_t used = strlen(walk->leaves);
 			if (used + length + 3 >= DC_PATH_MAX) return -ENAMETOOLONG;

@@ -28,7 +28,7 @@ int dc_walk_begin(struct dc_walk *walk, struct dc_instance *instance, struct dc_
 void dc_walk_end(struct dc_walk *walk);
 /* Right after the begin: how far the walk may go (openat2(2)). -EXDEV and -ELOOP as there, DC_RESULT_KERNEL where only the kernel can tell. */
 void dc_walk_confine(struct dc_walk *walk, uint32_t scope);
-/* All of it. `follow`: a symbolic link in the last component too. On 0 *node is referenced and *attr filled. */
+/* All of it. `follow`: a symbolic link in the last component too. On 0 *node is referenced and *attr (may be NULL) filled. */
 int dc_walk_full(struct dc_walk *walk, bool follow, struct dc_node **node, struct dc_attr *attr);
 /*
  * All but the last component: walk->at is the directory, walk->name the component. -EEXIST-like cases of a path that names the root, "." or "..": answers `dot` (an errno of the

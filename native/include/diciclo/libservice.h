@@ -138,7 +138,7 @@ struct dc_file_ops {
 	/*
 	 * Resolve as much of `path` (components separated by single '/', no leading or trailing one, no "." and no ".."; `length` bytes, not terminated)
 	 * as there is, below `parent`, without following a symbolic link. Stops at the last component, at a symbolic link, or at a node that is no directory, and answers that
-	 * node, the bytes consumed, and its attributes. A missing component: -ENOENT with *consumed the bytes that did resolve and *node the directory where it is missing (referenced).
+	 * node, the bytes consumed, and its attributes. A missing component: -ENOENT with *consumed the bytes that did resolve and *node the directory where it is missing (referenced; no attributes).
 	 * The single path ".." answers the parent directory; at the root -EXDEV.
 	 */
 	int (*lookup)(struct dc_libservice *self, struct dc_context *context, struct dc_node *parent, const char *path, size_t length,

@@ -19,6 +19,20 @@ struct cache_change cache_change_begin(struct cache *cache, struct cache_node *n
 	return change;
 }
 
+struct cache_change cache_change_begin_unlink(struct cache *cache, struct cache_node *node, bool *last)
+{
+	struct cache_change change;
+	struct dc_attr attr;
+	uint32_t version;
+	bool quiet;
+
+	version = cache_version(node, &quiet);
+	*last = quiet && cache_attr_copy(node, &attr, cache_now()) && attr.st.st_nlink == 1;
+	change = cache_change_begin(cache, node);
+	*last &= change.version == version + 1;
+	return change;
+}
+
 bool cache_change_alone(struct cache_node *node, struct cache_change change)
 {
 	bool alone;

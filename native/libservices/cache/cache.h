@@ -238,6 +238,8 @@ static inline unsigned char *cache_page_data(struct cache *cache, uint32_t page)
 /* ---- attributes.c --------------------------------------------------------------------------------------------------------- */
 struct cache_change { uint32_t version; };
 struct cache_change cache_change_begin(struct cache *cache, struct cache_node *node);
+/* Of a node that is about to lose a name: is it known to be the last one? True holds as long as the change is alone. */
+struct cache_change cache_change_begin_unlink(struct cache *cache, struct cache_node *node, bool *last);
 bool cache_change_alone(struct cache_node *node, struct cache_change change); /* no other change of the node was or is on its way */
 void cache_change_end(struct cache *cache, struct cache_node *node, struct cache_change change, const struct dc_attr *attr);
 uint32_t cache_version(struct cache_node *node, bool *quiet); /* quiet: no change is on its way */
@@ -254,7 +256,7 @@ void cache_names_stop(struct cache *cache);
 /* Takes over one reference of `below` and answers our node with one more. `changes`: cache->changes before the child was asked for `attr` (may be NULL). */
 int cache_node_get(struct cache *cache, struct dc_node *below, const struct dc_attr *attr, uint64_t changes, struct cache_node **node);
 void cache_node_forget(struct cache *cache, struct cache_node *node, uint64_t count);
-void cache_node_unlinked(struct cache *cache, struct dc_context *context, struct cache_node *node); /* it just lost a name */
+void cache_node_unlinked(struct cache *cache, struct dc_context *context, struct cache_node *node, bool last); /* it just lost a name; last: all it had */
 void cache_reclaim(struct cache *cache, unsigned nodes); /* idle nodes, to let the child have its own memory and descriptors back */
 /* A name's entry: its target, or NULL for missing. `set` is for who changes the directory (kept if that is its only change), `learn` for who asked the child (kept if there was none). */
 void cache_entry_set(struct cache *cache, struct cache_node *parent, const char *name, size_t length, struct cache_node *target, const struct cache_change *change);

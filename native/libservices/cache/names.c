@@ -31,7 +31,7 @@ static int ask(struct cache *cache, struct dc_context *context, struct cache_nod
 		return result;
 	if (!below)
 		return result;
-	wrapped = cache_node_get(cache, below, attr, changes, node);
+	wrapped = cache_node_get(cache, below, result ? NULL : attr, changes, node);
 	return wrapped ? wrapped : result;
 }
 
@@ -139,8 +139,6 @@ int cache_lookup(struct dc_libservice *self, struct dc_context *context, struct 
 		*consumed = 0;
 		return -ESTALE;
 	}
-	if (result && attr)
-		attr_of(cache, context, found, attr, now);
 	return result;
 }
 
@@ -275,10 +273,11 @@ static int remove_name(struct cache *cache, struct dc_context *context, struct c
 {
 	struct cache_node *victim = holder(cache, context, parent, name);
 	struct cache_change of_parent = cache_change_begin(cache, parent), of_victim = {0};
+	bool last = false;
 	int result;
 
 	if (victim)
-		of_victim = cache_change_begin(cache, victim);
+		of_victim = cache_change_begin_unlink(cache, victim, &last);
 	result = directory ? CACHE_CALL(cache, rmdir, context, parent->below, name) : CACHE_CALL(cache, unlink, context, parent->below, name);
 	if (!result)
 		cache_entry_set(cache, parent, name, strlen(name), NULL, &of_parent);
@@ -287,11 +286,12 @@ static int remove_name(struct cache *cache, struct dc_context *context, struct c
 	cache_change_end(cache, parent, of_parent, NULL);
 	if (!victim)
 		return result;
+	last = last && cache_change_alone(victim, of_victim);
 	cache_change_end(cache, victim, of_victim, NULL);
 	if (!result && directory)
 		cache_entries_drop_below(cache, victim);
 	if (!result)
-		cache_node_unlinked(cache, context, victim);
+		cache_node_unlinked(cache, context, victim, last);
 	cache_node_forget(cache, victim, 1);
 	return result;
 }
@@ -310,6 +310,7 @@ int cache_rmdir(struct dc_libservice *self, struct dc_context *context, struct d
 struct renaming {
 	struct cache_node *from, *to, *source, *victim;
 	struct cache_change of_from, of_to, of_source, of_victim;
+	bool last; /* the victim's name */
 };
 
 static void rename_begin(struct cache *cache, struct renaming *renaming)
@@ -319,7 +320,7 @@ static void rename_begin(struct cache *cache, struct renaming *renaming)
 	if (renaming->source)
 		renaming->of_source = cache_change_begin(cache, renaming->source);
 	if (renaming->victim && renaming->victim != renaming->source)
-		renaming->of_victim = cache_change_begin(cache, renaming->victim);
+		renaming->of_victim = cache_change_begin_unlink(cache, renaming->victim, &renaming->last);
 }
 
 static void rename_end(struct cache *cache, struct dc_context *context, struct renaming *renaming, bool replaced)
@@ -330,11 +331,12 @@ static void rename_end(struct cache *cache, struct dc_context *context, struct r
 	if (renaming->source)
 		cache_change_end(cache, renaming->source, renaming->of_source, NULL);
 	if (renaming->victim && renaming->victim != renaming->source) {
+		bool last = renaming->last && cache_change_alone(renaming->victim, renaming->of_victim);
 		cache_change_end(cache, renaming->victim, renaming->of_victim, NULL);
 		if (replaced && S_ISDIR(renaming->victim->node.type))
 			cache_entries_drop_below(cache, renaming->victim);
 		if (replaced)
-			cache_node_unlinked(cache, context, renaming->victim);
+			cache_node_unlinked(cache, context, renaming->victim, last);
 	}
 	if (renaming->source)
 		cache_node_forget(cache, renaming->source, 1);

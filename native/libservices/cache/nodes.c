@@ -439,11 +439,11 @@ void cache_node_forget(struct cache *cache, struct cache_node *node, uint64_t co
 }
 
 /* The caller holds a reference, and forgets it afterwards: then the node is freed if it has no name left. */
-void cache_node_unlinked(struct cache *cache, struct dc_context *context, struct cache_node *node)
+void cache_node_unlinked(struct cache *cache, struct dc_context *context, struct cache_node *node, bool last)
 {
 	struct dc_attr attr;
 
-	if (cache_validate(cache, context, node, &attr) || attr.st.st_nlink == 0 || S_ISDIR(node->node.type))
+	if (last || S_ISDIR(node->node.type) || cache_validate(cache, context, node, &attr) || attr.st.st_nlink == 0)
 		atomic_fetch_or(&node->node.flags, DC_NODE_UNLINKED);
 }
 

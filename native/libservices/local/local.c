@@ -62,6 +62,8 @@ static int local_start(struct dc_libservice *self, const struct dc_options *opti
 	if (!local)
 		return dc_error_set(error, ENOMEM, "%s: not enough memory", self->id);
 	local->self = self;
+	local->uid = geteuid(); /* once: a call of the kernel */
+	local->gid = getegid();
 	local->read_only = dc_option_boolean(options, "readOnly");
 	result = local_nodes_start(local, path, error, self->id);
 	if (result) {

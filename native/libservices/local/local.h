@@ -37,6 +37,8 @@ struct local_node {
 struct local {
 	struct dc_libservice *self;
 	bool read_only;
+	uid_t uid; /* the service's own */
+	gid_t gid;
 	bool handles; /* the filesystem can reopen an inode by handle, so idle nodes can give up their descriptor */
 	struct local_node *root;
 	size_t budget; /* descriptors that all of this process may hold before idle nodes are parked */

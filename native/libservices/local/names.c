@@ -56,23 +56,29 @@ static int name_check(const char *name)
 	return length > DC_NAME_MAX ? -ENAMETOOLONG : 0;
 }
 
+/* Takes over `descriptor`, whose file is as `status` says. */
+static int node_of(struct local *local, int descriptor, int level, const struct statx *status, struct dc_node **node, struct dc_attr *attr)
+{
+	struct local_node *found;
+	int result = local_node_get(local, descriptor, level, status, &found);
+
+	if (result)
+		return result;
+	local_fill(local, found, status, attr);
+	*node = &found->node;
+	return 0;
+}
+
 /* Takes over `descriptor`. */
 static int node_from(struct local *local, int descriptor, int level, struct dc_node **node, struct dc_attr *attr)
 {
-	struct local_node *found;
 	struct statx status;
 	int result = local_status(descriptor, &status);
 
-	if (result) {
-		close(descriptor);
-		return result;
-	}
-	result = local_node_get(local, descriptor, level, &status, &found);
-	if (result)
-		return result;
-	local_fill(local, found, &status, attr);
-	*node = &found->node;
-	return 0;
+	if (!result)
+		return node_of(local, descriptor, level, &status, node, attr);
+	close(descriptor);
+	return result;
 }
 
 /* ---- lookup --------------------------------------------------------------------------------------------------------------- */
@@ -167,8 +173,6 @@ static int lookup_below(struct local *local, struct dc_context *context, struct 
 				return opened;
 			local_node_reference(parent, 1);
 			*node = &parent->node;
-			if (attr)
-				local_getattr(local->self, context, *node, attr);
 			return -ENOENT;
 		}
 		result = node_from(local, opened, LOCAL_PATH, node, attr);
@@ -214,22 +218,19 @@ int local_lookup(struct dc_libservice *self, struct dc_context *context, struct 
 }
 
 /* ---- making --------------------------------------------------------------------------------------------------------------- */
-/* What the service made belongs to itself: give it to who asked, with the mode the kernel would have given them. */
-static int give(struct dc_context *context, int directory, int made)
+/* What the service made belongs to itself: give it to who asked, with the mode the kernel would have given them. `status` is what was made, and stays so. */
+static int give(struct local *local, struct dc_context *context, int directory, int made, struct statx *status)
 {
 	const struct dc_cred *cred = context->cred;
-	struct statx parent, status;
-	bool inherits = false;
+	bool inherits = false, owner, bits;
+	struct statx parent;
 	mode_t mode;
 	int result;
 	gid_t gid;
 
-	if (cred->uid == 0 && cred->gid == 0 && geteuid() == 0)
+	if (cred->uid == 0 && cred->gid == 0 && local->uid == 0)
 		return 0;
-	result = local_status(made, &status);
-	if (result)
-		return result;
-	gid = status.stx_gid;
+	gid = status->stx_gid;
 	if (gid != cred->gid) {
 		result = local_status(directory, &parent);
 		if (result)
@@ -238,18 +239,20 @@ static int give(struct dc_context *context, int directory, int made)
 		if (!inherits)
 			gid = cred->gid;
 	}
-	mode = status.stx_mode & 07777;
-	if (S_ISREG(status.stx_mode) && (mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && inherits && !local_in_group(cred, gid))
+	mode = status->stx_mode & 07777;
+	if (S_ISREG(status->stx_mode) && (mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && inherits && !local_in_group(cred, gid))
 		mode &= ~(mode_t)S_ISGID;
-	if ((status.stx_uid != cred->uid || status.stx_gid != gid) && fchownat(made, "", cred->uid, gid, AT_EMPTY_PATH))
+	owner = status->stx_uid != cred->uid || status->stx_gid != gid;
+	bits = !S_ISLNK(status->stx_mode) && (mode & (S_ISUID | S_ISGID) || mode != (status->stx_mode & 07777));
+	if (owner && fchownat(made, "", cred->uid, gid, AT_EMPTY_PATH))
 		return -errno;
-	if (!S_ISLNK(status.stx_mode) && (mode & (S_ISUID | S_ISGID) || mode != (status.stx_mode & 07777))) {
+	if (bits) {
 		char path[32];
 		snprintf(path, sizeof path, "/proc/self/fd/%d", made);
 		if (chmod(path, mode))
 			return -errno;
 	}
-	return 0;
+	return owner || bits ? local_status(made, status) : 0;
 }
 
 /*
@@ -279,11 +282,11 @@ static void make_as_caller(struct dc_context *context)
 	}
 }
 
-static int made_as_caller(struct dc_context *context, int result)
+static int made_as_caller(struct local *local, struct dc_context *context, int result)
 {
 	if (other_ids(context)) {
-		syscall(SYS_setfsuid, geteuid());
-		syscall(SYS_setfsgid, getegid());
+		syscall(SYS_setfsuid, local->uid);
+		syscall(SYS_setfsgid, local->gid);
 	}
 	return result;
 }
@@ -306,10 +309,13 @@ static int make_begin(struct local *local, struct dc_node *parent, const char *n
 static int make_node(struct local *local, struct dc_context *context, int directory, const char *name, int made, int level, int remove_flags,
                      struct dc_node **node, struct dc_attr *attr)
 {
-	int result = made < 0 ? made : give(context, directory, made);
+	struct statx status;
+	int result = made < 0 ? made : local_status(made, &status);
 
 	if (!result)
-		return node_from(local, made, level, node, attr);
+		result = give(local, context, directory, made, &status);
+	if (!result)
+		return node_of(local, made, level, &status, node, attr);
 	if (made >= 0)
 		close(made);
 	if (name)
@@ -328,7 +334,7 @@ int local_create(struct dc_libservice *self, struct dc_context *context, struct 
 		return directory;
 	make_as_caller(context);
 	made = local_open_beneath(directory, name, O_CREAT | O_EXCL | O_NOFOLLOW | (writes ? O_RDWR : O_RDONLY), mode & 07777);
-	made = made_as_caller(context, made);
+	made = made_as_caller(local, context, made);
 	dc_block_end(context);
 	if (made == -EISDIR || made == -EXDEV)
 		made = -EEXIST; /* "." and ".." */
@@ -354,7 +360,7 @@ int local_tmpfile(struct dc_libservice *self, struct dc_context *context, struct
 	}
 	make_as_caller(context);
 	made = local_open_beneath(directory, ".", O_TMPFILE | O_RDWR | (unsigned)(flags & O_EXCL), mode & 07777);
-	made = made_as_caller(context, made);
+	made = made_as_caller(local, context, made);
 	dc_block_end(context);
 	result = make_node(local, context, directory, NULL, made, LOCAL_WRITE, 0, node, attr);
 	if (!result) {
@@ -384,7 +390,7 @@ int local_mkdir(struct dc_libservice *self, struct dc_context *context, struct d
 	if (directory < 0)
 		return directory;
 	make_as_caller(context);
-	return made_by_name(local_of(self), context, parent, directory, name, made_as_caller(context, mkdirat(directory, name, mode & 07777) ? -errno : 0), AT_REMOVEDIR, node, attr);
+	return made_by_name(local_of(self), context, parent, directory, name, made_as_caller(local_of(self), context, mkdirat(directory, name, mode & 07777) ? -errno : 0), AT_REMOVEDIR, node, attr);
 }
 
 int local_mknod(struct dc_libservice *self, struct dc_context *context, struct dc_node *parent, const char *name, mode_t mode, dev_t device, struct dc_node **node,
@@ -398,7 +404,7 @@ int local_mknod(struct dc_libservice *self, struct dc_context *context, struct d
 	if (directory < 0)
 		return directory;
 	make_as_caller(context);
-	return made_by_name(local_of(self), context, parent, directory, name, made_as_caller(context, mknodat(directory, name, mode & (S_IFMT | 07777), device) ? -errno : 0), 0, node, attr);
+	return made_by_name(local_of(self), context, parent, directory, name, made_as_caller(local_of(self), context, mknodat(directory, name, mode & (S_IFMT | 07777), device) ? -errno : 0), 0, node, attr);
 }
 
 int local_symlink(struct dc_libservice *self, struct dc_context *context, struct dc_node *parent, const char *name, const char *target, struct dc_node **node,
@@ -409,7 +415,7 @@ int local_symlink(struct dc_libservice *self, struct dc_context *context, struct
 	if (directory < 0)
 		return directory;
 	make_as_caller(context);
-	return made_by_name(local_of(self), context, parent, directory, name, made_as_caller(context, symlinkat(target, directory, name) ? -errno : 0), 0, node, attr);
+	return made_by_name(local_of(self), context, parent, directory, name, made_as_caller(local_of(self), context, symlinkat(target, directory, name) ? -errno : 0), 0, node, attr);
 }
 
 /* ---- names alone ---------------------------------------------------------------------------------------------------------- */

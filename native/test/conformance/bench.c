@@ -4,6 +4,7 @@
  */
 #include "stand.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -16,10 +17,11 @@
 #define PAGES (FILE_BYTES / 4096)
 #define ROUNDS 400000u
 #define WRITES 40000u
+#define MAKES 10000u
 
 static struct stand stand;
-static struct dc_node *file;
-static int host;
+static struct dc_node *file, *directory;
+static int host, host_directory;
 static char host_path[512];
 static char *buffer;
 
@@ -102,6 +104,31 @@ static void host_openat(uint32_t page)
 	close(opened);
 }
 
+/* As the service does it: the name is looked up before it is made and before it is removed. */
+static void stack_make(uint32_t page)
+{
+	struct dc_node *node;
+	struct dc_attr attr;
+	size_t consumed;
+	if (CALL(&stand, lookup, directory, "made", 4, &node, NULL, &consumed) != -ENOENT)
+		abort();
+	FORGET(&stand, node, 1);
+	if (CALL(&stand, create, directory, "made", 0644, O_RDWR, &node, &attr))
+		abort();
+	CALL(&stand, close, node, O_RDWR);
+	FORGET(&stand, node, 1);
+	if (CALL(&stand, lookup, directory, "made", 4, &node, NULL, &consumed) || CALL(&stand, unlink, directory, "made"))
+		abort();
+	FORGET(&stand, node, 1);
+}
+
+static void host_make(uint32_t page)
+{
+	int made = openat(host_directory, "made", O_RDWR | O_CREAT | O_EXCL, 0644);
+	if (made < 0 || close(made) || unlinkat(host_directory, "made", 0))
+		abort();
+}
+
 static void copy_alone(uint32_t page)
 {
 	memcpy(buffer, buffer + 8192 + (page % 256) * 4096, 4096);
@@ -154,21 +181,26 @@ static void two_readers(void)
 	printf("%-44s %8.0f ns\n", "read 4 KiB of the same 1 MiB, two threads", (nanoseconds() - start) / ROUNDS);
 }
 
-static void prepare(const char *directory)
+static void prepare(const char *made_in)
 {
+	char path[600];
 	struct dc_attr attr;
 	size_t consumed;
 	uint32_t i;
 
-	snprintf(host_path, sizeof host_path, "%s/one", directory);
+	snprintf(host_path, sizeof host_path, "%s/one", made_in);
 	mkdir(host_path, 0755);
-	snprintf(host_path, sizeof host_path, "%s/one/two", directory);
+	snprintf(host_path, sizeof host_path, "%s/one/two", made_in);
 	mkdir(host_path, 0755);
-	snprintf(host_path, sizeof host_path, "%s/one/two/file", directory);
+	snprintf(host_path, sizeof host_path, "%s/one/two/file", made_in);
 	host = open(host_path, O_RDWR | O_CREAT | O_TRUNC, 0644);
+	snprintf(path, sizeof path, "%s/one/host", made_in);
+	mkdir(path, 0755);
+	host_directory = open(path, O_RDONLY | O_DIRECTORY);
 	for (i = 0; i < PAGES; i++)
 		host_write(i);
-	if (CALL(&stand, lookup, stand.root, "one/two/file", 12, &file, &attr, &consumed) || CALL(&stand, open, file, O_RDWR))
+	if (CALL(&stand, lookup, stand.root, "one/two", 7, &directory, &attr, &consumed) || CALL(&stand, lookup, stand.root, "one/two/file", 12, &file, &attr, &consumed) ||
+	    CALL(&stand, open, file, O_RDWR))
 		abort();
 	for (i = 0; i < PAGES; i++)
 		stack_read(i);
@@ -177,16 +209,16 @@ static void prepare(const char *directory)
 int main(int argc, char **argv)
 {
 	char made[] = "/tmp/diciclo-bench-XXXXXX";
-	const char *directory = argc > 2 ? argv[2] : mkdtemp(made);
+	const char *made_in = argc > 2 ? argv[2] : mkdtemp(made);
 
-	if (argc < 2 || !directory) {
+	if (argc < 2 || !made_in) {
 		fprintf(stderr, "usage: %s MODULES [DIRECTORY]\n", argv[0]);
 		return 2;
 	}
 	buffer = aligned_alloc(4096, 2 << 20);
 	memset(buffer, 'x', 2 << 20);
-	stand_open(&stand, argv[1], "cache", directory);
-	prepare(directory);
+	stand_open(&stand, argv[1], "cache", made_in);
+	prepare(made_in);
 	printf("%-44s %8s      %-10s %8s      %s\n", "cache over local", "", "host", "", "ratio");
 	printf("%-44s %8.0f ns\n", "memcpy 4 KiB alone, 1 MiB", per_call(copy_alone, ROUNDS, 256));
 	compare("read 4 KiB of 1 MiB", stack_read, "pread", host_read, ROUNDS, 256);
@@ -197,18 +229,23 @@ int main(int argc, char **argv)
 	compare("lookup of 3 components with attributes", stack_lookup, "open+close", host_openat, ROUNDS, 1);
 	compare("write 4 KiB through, 1 MiB", stack_write, "pwrite", host_write, WRITES, 256);
 	compare("write 4 KiB through, 32 MiB", stack_write, "pwrite", host_write, WRITES, PAGES);
+	compare("create, close and unlink", stack_make, "the same", host_make, MAKES, 1);
 	CALL(&stand, close, file, O_RDWR);
 	FORGET(&stand, file, 1);
+	FORGET(&stand, directory, 1);
 	stand_close(&stand);
 	close(host);
 	unlink(host_path);
+	close(host_directory);
 	if (argc <= 2) {
 		char path[600];
-		snprintf(path, sizeof path, "%s/one/two", directory);
+		snprintf(path, sizeof path, "%s/one/host", made_in);
 		rmdir(path);
-		snprintf(path, sizeof path, "%s/one", directory);
+		snprintf(path, sizeof path, "%s/one/two", made_in);
 		rmdir(path);
-		rmdir(directory);
+		snprintf(path, sizeof path, "%s/one", made_in);
+		rmdir(path);
+		rmdir(made_in);
 	}
 	free(buffer);
 	return 0;

@@ -153,6 +153,17 @@ static const char *asks_nobody(struct stand *stand, struct testfault_rules *rule
 	/* The time to live may pass once or twice on a busy machine. */
 	EXPECT(rules->lookups - lookups < 30 && rules->getattrs - getattrs < 30 && rules->reads == reads);
 	drop_file(stand, node);
+	/* Nor what was just made, and whether a file has other names when its only one goes. */
+	lookups = rules->lookups, getattrs = rules->getattrs;
+	for (i = 0; i < 100; i++) {
+		EXPECT(find_only(stand, "made") == -ENOENT && !CALL(stand, create, stand->root, "made", 0600, O_RDWR, &node, &attr));
+		CALL(stand, close, node, O_RDWR);
+		EXPECT(!find_only(stand, "made") && !CALL(stand, unlink, stand->root, "made"));
+		EXPECT(i % 10 || (!CALL(stand, getattr, node, &attr) && attr.st.st_nlink == 0));
+		FORGET(stand, node, 1);
+	}
+	EXPECT(rules->lookups - lookups < 30 && rules->getattrs - getattrs < 40);
+	EXPECT(stand_statistic(stand, "local", "nodes") < 10); /* and none is kept */
 	return NULL;
 }
 

@@ -216,6 +216,12 @@ static void locks(void) {
 	map = mmap(NULL, 1, PROT_READ, MAP_SHARED, third, 0);
 	SHOW(map[0]);
 	SHOW(run_door("lock", "locks", NULL));
+	int fourth = open("locks", O_RDWR | O_CREAT, 0644); /* its number is reserved before the file is opened */
+	SHOW(fourth - third);
+	SHOW(run_door("lock", "locks", NULL));
+	int fifth = open("locks", O_RDONLY);
+	SHOW(fifth - fourth);
+	SHOW(run_door("lock", "locks", NULL));
 	SHOW(close(third));
 	SHOW(run_door("lock", "locks", NULL));
 	SHOW(lockf(fd, F_TLOCK, 0));
@@ -223,6 +229,8 @@ static void locks(void) {
 	SHOW(lockf(fd, F_ULOCK, 0));
 	close(fd);
 	close(second);
+	close(fourth);
+	close(fifth);
 }
 
 /* One file, two views: a mapping here and a writer through the other door, and the other way round. */
