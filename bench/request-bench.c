@@ -3,15 +3,18 @@
  * which is the least that any request and its answer can cost. And what it takes to attach.
  * usage: request-bench POOL_DIRECTORY [SERVER_PID]      lives as long as its standard input; each line a command, each answer one line of JSON
  *   ping MILLISECONDS CPU CPU     nanoseconds per round trip of a cache line
+ *   hand MILLISECONDS CPU HOW [THINK_US]   nanoseconds in which two processes on one CPU hand it to each other and back, and do nothing else: by `yield`, `futex` (wake and wait) or `pipe`
  *   null MILLISECONDS CPU [THINK_US]   nanoseconds per request, CPU of client and service; CPU: where the client runs, -1 anywhere
  *   attach TIMES                  medians of a new process's attach and of its first request, nanoseconds
  */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -86,6 +89,62 @@ static void ping(unsigned ms, int here, int there) {
 	pthread_join(peer, NULL);
 	pin(-1);
 	printf("{\"calls\":%llu,\"ns\":%.1f}\n", (unsigned long long)rounds, (double)took / (double)rounds);
+}
+
+/* ---- a CPU handed over and back: the least that any request to another process on it can cost -------------------------------- */
+enum hand { BY_YIELD, BY_FUTEX, BY_PIPE, HANDS };
+static const char *const hands[HANDS] = {"yield", "futex", "pipe"};
+struct turns {
+	alignas(128) _Atomic uint32_t here;
+	alignas(128) _Atomic uint32_t there;
+	int out[2], back[2];
+};
+
+static void tell(enum hand how, _Atomic uint32_t *turn, uint32_t value, int fd) {
+	atomic_store(turn, value);
+	if (how == BY_FUTEX) dc_futex_wake(turn, 1);
+	if (how == BY_PIPE && write(fd, "", 1) != 1) _exit(1);
+}
+
+static void await_turn(enum hand how, _Atomic uint32_t *turn, uint32_t value, int fd) {
+	char byte;
+	if (how == BY_PIPE && read(fd, &byte, 1) != 1) _exit(0);
+	while (atomic_load(turn) != value) {
+		if (how == BY_FUTEX) dc_futex_wait(turn, value - 1, 0);
+		else sched_yield();
+	}
+}
+
+static void think(unsigned us);
+
+static void hand(unsigned ms, int cpu, enum hand how, unsigned think_us) {
+	struct turns *turns = mmap(NULL, sizeof *turns, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (turns == MAP_FAILED || pipe(turns->out) || pipe(turns->back)) die("hand", errno);
+	pin(cpu);
+	pid_t peer = fork();
+	for (uint32_t i = 1; peer == 0; i++) {
+		await_turn(how, &turns->here, i, turns->out[0]);
+		tell(how, &turns->there, i, turns->back[1]);
+	}
+	uint64_t start = dc_monotonic_ns(), before = start, took = 0, until = start + ms * 1000000u;
+	uint32_t rounds = 0;
+	while (before < until) {
+		tell(how, &turns->here, ++rounds, turns->out[1]);
+		await_turn(how, &turns->there, rounds, turns->back[0]);
+		uint64_t after = dc_monotonic_ns();
+		took += after - before;
+		if (think_us) think(think_us);
+		before = think_us ? dc_monotonic_ns() : after;
+	}
+	kill(peer, SIGKILL);
+	waitpid(peer, NULL, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		close(turns->out[i]);
+		close(turns->back[i]);
+	}
+	munmap(turns, sizeof *turns);
+	pin(-1);
+	printf("{\"calls\":%u,\"ns\":%.1f}\n", rounds, (double)took / rounds);
 }
 
 /* ---- requests ------------------------------------------------------------------------------------------------------------- */
@@ -178,8 +237,14 @@ int main(int argc, char **argv) {
 	for (char text[256]; fgets(text, sizeof text, stdin);) {
 		unsigned ms, think_us = 0;
 		int here, there;
+		char word[16];
+		enum hand how = HANDS;
 		if (sscanf(text, "ping %u %d %d", &ms, &here, &there) == 3) ping(ms, here, there);
-		else if (sscanf(text, "null %u %d %u", &ms, &here, &think_us) >= 2) null_requests(ms, here, think_us);
+		else if (sscanf(text, "hand %u %d %15s %u", &ms, &here, word, &think_us) >= 3) {
+			for (how = BY_YIELD; how < HANDS && strcmp(word, hands[how]);) how++;
+			if (how == HANDS) die("not understood", EINVAL);
+			hand(ms, here, how, think_us);
+		} else if (sscanf(text, "null %u %d %u", &ms, &here, &think_us) >= 2) null_requests(ms, here, think_us);
 		else if (sscanf(text, "attach %u", &ms) == 1 && ms > 0) attach(ms);
 		else die("not understood", EINVAL);
 		fflush(stdout);

@@ -1,6 +1,7 @@
 /**
  * Waiting, with the pool's real service: `npm run bench -- waiting`. A request that asks for nothing against a bare cache line; one core for client and service; more threads than cores; thinking
- * between calls. The call is a write of 4 KiB that goes through to ext4: ours and FUSE's daemon both have to be asked for it, and both then do the same.
+ * between calls. The call is a write of 4 KiB that goes through to ext4: ours and FUSE's daemon both have to be asked for it, and both then do the same. Beside it the least that it can cost on one
+ * core: the core handed to another process and back by a yield of each, and ext4's own write.
  */
 import { say } from '../scripts/shared.mjs';
 import { add } from './calls.mjs';
@@ -9,7 +10,13 @@ import { standSides } from './sides.mjs';
 import { compile, pinProcess } from './stage.mjs';
 
 const OURS = 'library, write-through';
+const EXT4 = 'ext4';
 const FUSE = ['passthrough_ll, no kernel cache', 'passthrough_hp, no kernel cache'];
+const HANDS = {
+  yield: 'a yield each',
+  futex: 'a futex wake and wait each',
+  pipe: 'a pipe',
+};
 const THINKS = [0, 1, 10, 100, 1000];
 const MANY = 8;
 const MS = 40;
@@ -21,7 +28,7 @@ async function nullRequests(stage, pool, rounds) {
     String(pool.servicePid),
   ]);
   const last = stage.cpus - 1;
-  const figures = { ping: [], apart: [], together: [], unpinned: [], think: {} };
+  const figures = { ping: [], apart: [], together: [], unpinned: [], think: {}, hands: {} };
   const all = `0-${last}`;
   for (let round = 0; round < rounds; round++) {
     pinProcess(pool.service.pid, String(last));
@@ -29,6 +36,11 @@ async function nullRequests(stage, pool, rounds) {
       figures.ping.push(await agent.ask(`ping ${MS} 0 ${last}`));
       figures.apart.push(await agent.ask(`null ${MS} 0`));
     }
+    for (const how of Object.keys(HANDS))
+      for (const us of [0, 1000]) {
+        figures.hands[`${how} ${us}`] ??= [];
+        figures.hands[`${how} ${us}`].push(await agent.ask(`hand ${MS} ${last} ${how} ${us}`));
+      }
     figures.together.push(await agent.ask(`null ${MS} ${last}`));
     pinProcess(pool.service.pid, all);
     figures.unpinned.push(await agent.ask(`null ${MS} -1`));
@@ -48,7 +60,7 @@ async function writes(stage, pool, sides, rounds) {
     await side.agent.ask(`pin ${cpu}`);
     const list = cpu < 0 ? `0-${stage.cpus - 1}` : String(cpu);
     if (side.kind === 'mount') pinProcess(pool.service.pid, list);
-    else stage.run(pool.bare, 'kernel', ['taskset', '-acp', list, String(side.server)]);
+    else if (side.server) stage.run(pool.bare, 'kernel', ['taskset', '-acp', list, String(side.server)]);
   };
   for (const [place, cpu] of [
     ['one core', 0],
@@ -74,7 +86,7 @@ export async function measure({ stage, pool: get, rounds }) {
   const pool = get();
   say('bench: waiting: null requests');
   const nulls = await nullRequests(stage, pool, Math.max(5, rounds));
-  const sides = await standSides(stage, pool, ({ name }) => name === OURS || FUSE.includes(name));
+  const sides = await standSides(stage, pool, ({ name }) => name === OURS || name === EXT4 || FUSE.includes(name));
   const io = compile('io-bench');
   for (const side of sides) {
     side.agent = await stage.agent(pool.bare, side.door, [io, side.directory, String(side.server)]);
@@ -90,6 +102,11 @@ const cpu = (figures) => median(figures.map((one) => one.cpuNs + one.serverCpuNs
 
 export function report({ nulls, calls }) {
   const rows = [['', 'time', 'CPU']];
+  for (const [key, list] of Object.entries(nulls.hands)) {
+    const [how, us] = key.split(' ');
+    const think = us === '0' ? '' : `, think ${us} us`;
+    rows.push([`one core handed over and back by ${HANDS[how]}${think}`, nanoseconds(median(pick(list))), '']);
+  }
   if (nulls.ping.length) rows.push(['bare cache line, there and back', nanoseconds(median(pick(nulls.ping))), '']);
   for (const [name, figures] of [
     ['null request, own cores', nulls.apart],
@@ -100,6 +117,20 @@ export function report({ nulls, calls }) {
     if (figures.length) rows.push([name, nanoseconds(median(pick(figures))), nanoseconds(cpu(figures))]);
   const sides = Object.keys(Object.values(calls)[0]);
   const second = [['4 KiB written: mean (median) CPU', ...sides]];
+  const third = [
+    ['least on one core: handed over and back by a yield each, and written to ext4', 'least', 'of FUSE', 'ours'],
+  ];
+  for (const think of THINKS.filter((us) => us < 100)) {
+    const by = calls[`one core, 1 thread, think ${think} us`];
+    const least = median(pick(nulls.hands['yield 0'])) + median(by[EXT4].ns);
+    const fuse = Math.min(...FUSE.filter((side) => by[side]).map((side) => median(by[side].ns)));
+    third.push([
+      `1 thread, think ${think} us`,
+      nanoseconds(least),
+      `${(least / fuse).toFixed(2)} x`,
+      `${(median(by[OURS].ns) / fuse).toFixed(2)} x`,
+    ]);
+  }
   for (const [name, by] of Object.entries(calls))
     second.push([
       name,
@@ -108,7 +139,11 @@ export function report({ nulls, calls }) {
           `${nanoseconds(median(by[side].ns))} (${nanoseconds(median(by[side].p50))}) ${nanoseconds(median(by[side].cpuNs))}`,
       ),
     ]);
-  return `${table('waiting: requests', rows)}\n${table('waiting: calls that must ask', second)}`;
+  return [
+    table('waiting: requests', rows),
+    table('waiting: calls that must ask', second),
+    table('waiting: the limit', third),
+  ].join('\n');
 }
 
 export function goals({ nulls, calls }) {

@@ -168,6 +168,11 @@ bool dc_client_abandoned(struct dc_client *client, unsigned index) {
 
 #define SPIN_MAX_NS 200000u /* the queue may say anything */
 #define RESEND_NS 100000000u
+#define LOOK_NS 2000000u /* not taken for so long: who was to take it waits for a CPU */
+
+static bool worker_is_at(struct dc_client *client, uint32_t cpu) {
+	return atomic_load_explicit(client->worker_cpu, memory_order_relaxed) == cpu;
+}
 
 /* Spin while that pays: a peer on this very CPU cannot answer while we spin. */
 static uint32_t spin_for_answer(struct dc_client *client, struct dc_slot *slot, uint32_t pending, uint32_t cpu) {
@@ -179,7 +184,7 @@ static uint32_t spin_for_answer(struct dc_client *client, struct dc_slot *slot, 
 		dc_pause();
 		answer = atomic_load_explicit(&slot->answer, memory_order_acquire);
 		if ((round & 15) == 15) {
-			if (atomic_load_explicit(client->worker_cpu, memory_order_relaxed) == cpu) break;
+			if (worker_is_at(client, cpu)) break;
 			if (dc_ticks() - start > budget) break;
 		}
 	}
@@ -190,31 +195,61 @@ static bool is_closed(struct dc_client *client) {
 	return __builtin_expect(atomic_load_explicit(&client->arena->closed, memory_order_relaxed) != 0, 0);
 }
 
+static bool is_taken(struct dc_client *client, unsigned index) {
+	return *(volatile uint32_t *)&dc_client_slot(client, index)->taken != 0;
+}
+
 /* Nobody has taken the request for so long that its item, or the wake-up, may have been destroyed by somebody who writes into the queue. A second item does no harm. */
 static void send_again(struct dc_client *client, unsigned index) {
-	if (!client->queue || *(volatile uint32_t *)&dc_client_slot(client, index)->taken) return;
+	if (!client->queue || is_taken(client, index)) return;
 	notify(client, index, 1000000u);
 	dc_queue_rouse(client->queue);
 }
 
-/* False: nobody answers any more. */
-static bool await(struct dc_client *client, unsigned index, uint32_t sequence, uint32_t cpu) {
-	struct dc_slot *slot = dc_client_slot(client, index);
-	const uint32_t pending = DC_ANSWER(sequence, DC_ANSWER_PENDING), waiting = DC_ANSWER(sequence, DC_ANSWER_WAITING);
-	uint32_t answer = pending;
-	if (atomic_load_explicit(client->worker_cpu, memory_order_relaxed) != cpu) {
-		answer = spin_for_answer(client, slot, pending, cpu);
-		if (answer != pending) return true;
+/* The worker is on this CPU, and runs when we let it. */
+static uint32_t yield_for_answer(struct dc_client *client, struct dc_slot *slot, uint32_t pending, uint32_t cpu) {
+	uint32_t answer = atomic_load_explicit(&slot->answer, memory_order_acquire);
+	if (answer != pending || !dc_yield_pays(&client->yielding)) return answer;
+	uint64_t start = dc_ticks();
+	for (unsigned round = 0; answer == pending && round < DC_YIELDS && worker_is_at(client, cpu); round++) {
+		sched_yield();
+		answer = atomic_load_explicit(&slot->answer, memory_order_acquire);
 	}
-	atomic_fetch_add_explicit(&client->sleeps, 1, memory_order_relaxed);
-	if (!atomic_compare_exchange_strong_explicit(&slot->answer, &answer, waiting, memory_order_acq_rel, memory_order_acquire)) return true;
-	for (uint64_t patience_ns = RESEND_NS; atomic_load_explicit(&slot->answer, memory_order_acquire) == waiting;) {
+	dc_yield_learn(&client->yielding, answer != pending, dc_ticks() - start, DC_YIELD_SLICE_US);
+	return answer;
+}
+
+/* False: nobody answers any more. */
+static bool sleep_for_answer(struct dc_client *client, unsigned index, uint32_t waiting) {
+	struct dc_slot *slot = dc_client_slot(client, index);
+	for (uint64_t patience_ns = client->queue ? LOOK_NS : RESEND_NS; atomic_load_explicit(&slot->answer, memory_order_acquire) == waiting;) {
 		if (dc_futex_wait(&slot->answer, waiting, patience_ns) != -ETIMEDOUT) continue;
 		if (is_closed(client)) return false;
+		if (patience_ns == LOOK_NS) {
+			if (!is_taken(client, index)) dc_queue_look(client->queue, true);
+			patience_ns = RESEND_NS;
+			continue;
+		}
 		send_again(client, index);
 		if (patience_ns < 8 * RESEND_NS) patience_ns *= 2;
 	}
 	return true;
+}
+
+static bool await(struct dc_client *client, unsigned index, uint32_t sequence, uint32_t cpu) {
+	struct dc_slot *slot = dc_client_slot(client, index);
+	const uint32_t pending = DC_ANSWER(sequence, DC_ANSWER_PENDING), waiting = DC_ANSWER(sequence, DC_ANSWER_WAITING);
+	uint32_t answer = pending;
+	if (worker_is_at(client, cpu)) answer = yield_for_answer(client, slot, pending, cpu);
+	/* It may have been woken elsewhere meanwhile. */
+	if (answer == pending && !worker_is_at(client, cpu)) {
+		answer = spin_for_answer(client, slot, pending, cpu);
+		if (answer == pending && client->queue && !is_taken(client, index)) dc_queue_look(client->queue, false);
+	}
+	if (answer != pending) return true;
+	atomic_fetch_add_explicit(&client->sleeps, 1, memory_order_relaxed);
+	if (!atomic_compare_exchange_strong_explicit(&slot->answer, &answer, waiting, memory_order_acq_rel, memory_order_acquire)) return true;
+	return sleep_for_answer(client, index, waiting);
 }
 
 static void send_request(struct dc_client *client, struct dc_slot *slot, unsigned index, uint32_t sequence, uint32_t cpu) {

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "protocol.h"
+#include "yielding.h"
 
 #define DC_OWNER_NOBODY UINT32_MAX
 struct dc_client {
@@ -21,6 +22,7 @@ struct dc_client {
 	const uint32_t *spin_ns;
 	_Atomic uint32_t busy_waiters;    /* futex: threads waiting for a slot */
 	_Atomic uint64_t spins, sleeps;   /* how answers were waited for */
+	struct dc_yielding yielding;
 	_Atomic uint32_t post_lock;       /* tried, never waited for: who fails sends a request instead */
 	uint32_t post_unkicked;           /* bytes posted since the service was last woken for them */
 	uint64_t post_tail, post_next;

@@ -16,16 +16,25 @@ void dc_queue_init(struct dc_queue *queue, uint32_t running_target, uint32_t spi
 	dc_queue_mend_header(queue, running_target, spin_ns);
 }
 
-void dc_board_wake(struct dc_board *board, uint32_t workers, uint32_t running_target) {
-	if (DC_WORKERS_SPINNING(workers) || !DC_WORKERS_SLEEPING(workers) || DC_WORKERS_RUNNING(workers) >= running_target) return;
+static void wake_sleeper(struct dc_board *board, uint32_t workers) {
 	_Atomic uint32_t *word = workers & DC_WORKERS_FIRST_SLEEPS ? &board->wake : &board->wake_reserve;
 	atomic_fetch_add_explicit(word, 1, memory_order_seq_cst);
 	dc_futex_wake(word, 1);
 }
 
+void dc_board_wake(struct dc_board *board, uint32_t workers, uint32_t running_target) {
+	if (DC_WORKERS_SPINNING(workers) || !DC_WORKERS_SLEEPING(workers) || DC_WORKERS_RUNNING(workers) >= running_target) return;
+	wake_sleeper(board, workers);
+}
+
 static void wake_one(struct dc_queue *queue) {
 	uint32_t target = queue->running_target;
 	dc_board_wake(&queue->board, atomic_load_explicit(&queue->board.workers, memory_order_seq_cst), target ? target : 1);
+}
+
+void dc_queue_look(struct dc_queue *queue, bool though_some_run) {
+	uint32_t workers = atomic_load_explicit(&queue->board.workers, memory_order_seq_cst);
+	if ((though_some_run || DC_WORKERS_SPINNING(workers)) && DC_WORKERS_SLEEPING(workers)) wake_sleeper(&queue->board, workers);
 }
 
 void dc_queue_rouse(struct dc_queue *queue) {

@@ -1,7 +1,6 @@
 #include "receiver.h"
 
 #include <limits.h>
-#include <sched.h>
 
 #define SLEEPING 1u
 #define SPINNING (1u << 8)
@@ -97,7 +96,6 @@ void dc_receiver_unblock(struct dc_receiver *receiver, struct dc_seat *seat) {
 	set_state(seat, DC_WORKER_RUN);
 }
 
-/* Returns whether something came. Called as a spinner. */
 static bool spin(struct dc_receiver *receiver, struct dc_seat *seat) {
 	uint64_t start = dc_ticks();
 	bump(&seat->spins);
@@ -106,6 +104,28 @@ static bool spin(struct dc_receiver *receiver, struct dc_seat *seat) {
 		dc_pause();
 		if ((round & 7) == 0 && dc_ticks() - start > seat->spin_ticks) return false;
 	}
+}
+
+/* As a spinner, beside a sender on this very CPU: it has to run before anything can come. */
+static bool yield(struct dc_receiver *receiver, struct dc_seat *seat) {
+	uint64_t start = dc_ticks();
+	bool came = !dc_receiver_empty(receiver);
+	for (unsigned round = 0; !came && round < DC_YIELDS; round++) {
+		sched_yield();
+		came = !dc_receiver_empty(receiver);
+	}
+	dc_yield_learn(&seat->yielding, came, dc_ticks() - start, DC_YIELD_PAYS_US);
+	return came;
+}
+
+/* Returns whether something came. Called as a spinner. */
+static bool spin_or_yield(struct dc_receiver *receiver, struct dc_seat *seat, bool together) {
+	if (together) return yield(receiver, seat);
+	uint64_t minimum = (uint64_t)SPIN_MIN_US * dc_ticks_per_us();
+	bool came = spin(receiver, seat);
+	if (came) seat->spin_ticks = ticks(receiver->spin_ns);
+	else seat->spin_ticks = seat->spin_ticks * 3 / 4 < minimum ? minimum : seat->spin_ticks * 3 / 4;
+	return came;
 }
 
 /* To senders by the queue; those by mailboxes are told when their request is taken. */
@@ -152,26 +172,23 @@ static void sleep_for_requests(struct dc_receiver *receiver, struct dc_seat *sea
 	move(receiver, SLEEPING, RUNNING);
 }
 
-/* Nothing to do: spin if that may pay, else sleep. Enters and leaves as a running worker. */
+/* Nothing to do: spin, or yield to a sender on this CPU, if that may pay, else sleep. Enters and leaves as a running worker. */
 static void idle(struct dc_receiver *receiver, struct dc_seat *seat) {
 	uint32_t workers = atomic_load_explicit(&receiver->own_board.workers, memory_order_relaxed);
-	uint64_t minimum = (uint64_t)SPIN_MIN_US * dc_ticks_per_us();
+	bool together = seat->sender_cpu == (uint32_t)sched_getcpu();
 	uint32_t from = RUNNING;
 	bump(&seat->waits);
-	if (!DC_WORKERS_SPINNING(workers) && seat->sender_cpu != (uint32_t)sched_getcpu()) {
+	if (!DC_WORKERS_SPINNING(workers) && (!together || dc_yield_pays(&seat->yielding))) {
 		set_state(seat, DC_WORKER_SPIN);
 		publish_cpu(receiver, seat);
 		move(receiver, RUNNING, SPINNING);
-		bool came = spin(receiver, seat);
-		if (came) {
+		from = SPINNING;
+		if (spin_or_yield(receiver, seat, together)) {
 			bump(&seat->caught);
-			seat->spin_ticks = ticks(receiver->spin_ns);
 			move(receiver, SPINNING, RUNNING);
 			set_state(seat, DC_WORKER_RUN);
 			return;
 		}
-		seat->spin_ticks = seat->spin_ticks * 3 / 4 < minimum ? minimum : seat->spin_ticks * 3 / 4;
-		from = SPINNING;
 	}
 	sleep_for_requests(receiver, seat, from);
 }

@@ -15,6 +15,7 @@
 
 #include "mailbox.h"
 #include "queue.h"
+#include "yielding.h"
 
 enum dc_transport { DC_BY_QUEUE, DC_BY_MAILBOXES };
 enum dc_worker_state { DC_WORKER_RUN, DC_WORKER_SPIN, DC_WORKER_SLEEP, DC_WORKER_BLOCKED };
@@ -37,6 +38,7 @@ struct dc_seat {
 	unsigned block_depth;
 	unsigned cursor;       /* mailboxes: whose turn it is */
 	uint64_t spin_ticks;   /* today's budget */
+	struct dc_yielding yielding;
 	_Atomic uint32_t state;
 	_Atomic uint64_t handled;  /* requests taken */
 	_Atomic uint64_t waits;    /* how often there was none */

@@ -41,12 +41,18 @@ class Ground(Pool):
         return subprocess.Popen(self.inside(argv, door), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
     def honest(self, program, seed, seconds):
-        process = self.spawn([program, os.path.join(self.mount, 'honest'), str(seed), str(seconds)], uid=HONEST)
+        process = self.spawn([program, os.path.join(self.mount, 'honest'), str(seed), str(seconds), self.inside_pid(self.service()['pid'])], uid=HONEST)
         process.stdout.readline()  # from here on it knows what SIGTERM means
         return process
 
     def service(self):
         return self.control('control.sock', {'op': 'status'})['service']
+
+    @staticmethod
+    def inside_pid(pid):
+        """As the pool's own pid namespace numbers it."""
+        with open(f'/proc/{pid}/status') as file:
+            return next(line for line in file if line.startswith('NSpid:')).split()[-1]
 
     def log(self, name='service'):
         with open(os.path.join(self.directory, 'log', f'{name}.log')) as file:
@@ -66,21 +72,41 @@ def descriptors(pid):
     return len(os.listdir(f'/proc/{pid}/fd'))
 
 
+def waited_ms(task):
+    """How long the kernel let a thread wait for a CPU so far."""
+    with open(f'{task}/schedstat') as file:
+        return int(file.read().split()[1]) / 1e6
+
+
 class Answers(threading.Thread):
-    """Asks the control socket all the time; the longest answer of each question, in ms."""
+    """Asks the control socket all the time; the longest answer of each question, in ms. `slowest` says what the longest of all is made of: how long this thread waited for a CPU, which is not the
+    service's doing, how long the service's control thread did, and the rest."""
 
     def __init__(self, ground):
         super().__init__()
         self.ground, self.longest, self.count, self.error, self.over = ground, {}, 0, None, threading.Event()
+        self.slowest = {'ms': 0}
+        self.own_longest = 0  # without what this thread waited
+        tasks = f'/proc/{ground.service()["pid"]}/task'
+        self.control = next(f'{tasks}/{task}' for task in os.listdir(tasks) if open(f'{tasks}/{task}/comm').read() == 'control\n')
+        self.policy = os.sched_getscheduler(int(os.path.basename(self.control)))
         self.start()
+
+    def ask(self, op):
+        asker, control, start = waited_ms('/proc/thread-self'), waited_ms(self.control), time.monotonic()
+        self.ground.control('service.sock', {'op': op})
+        took = 1000 * (time.monotonic() - start)
+        asker, control = waited_ms('/proc/thread-self') - asker, waited_ms(self.control) - control
+        self.longest[op] = max(self.longest.get(op, 0), round(took, 1))
+        self.own_longest = max(self.own_longest, round(took - asker, 1))
+        if took > self.slowest['ms']:
+            self.slowest = {'op': op, 'ms': took, 'askerWaited': asker, 'controlWaited': control, 'rest': max(0, took - asker - control)}
 
     def run(self):
         try:
             while not self.over.is_set():
                 for op in ('ping', 'stats', 'queue'):
-                    start = time.monotonic()
-                    self.ground.control('service.sock', {'op': op})
-                    self.longest[op] = max(self.longest.get(op, 0), round(1000 * (time.monotonic() - start), 1))
+                    self.ask(op)
                     self.count += 1
                 time.sleep(0.01)
         except (OSError, SystemExit, ValueError) as error:

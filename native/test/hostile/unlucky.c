@@ -6,12 +6,16 @@
  *                                          One line of JSON: how many of each
  *   unlucky stops DIRECTORY SEED SECONDS   children work; each is stopped at a random moment for a random time, again and again, killed at the end
  *   unlucky attaches DIRECTORY COUNT       COUNT children, one after the other, touch a file each, which attaches and detaches them
+ *   unlucky stalls - - -                   until SIGTERM: a real-time thread on each CPU looks how late it is woken, which no work of others explains: the machine under us, or its kernel, stood still.
+ *                                          One line of JSON
  *   unlucky forks DIRECTORY SEED SECONDS   threads call while the process forks; parent and child both go on, and what both wrote is checked
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -242,8 +246,43 @@ static int forks(unsigned seconds) {
 	return wrong != 0;
 }
 
+/* ---- stalls ------------------------------------------------------------------------------------------------------------------------- */
+#define TICK_NS 1000000u
+static _Atomic uint64_t longest_stall_ns;
+static _Atomic bool real_time = true;
+
+static void *watch_cpu(void *cpu) {
+	cpu_set_t one;
+	CPU_ZERO(&one);
+	CPU_SET((unsigned)(uintptr_t)cpu, &one);
+	if (sched_setaffinity(0, sizeof one, &one)) return NULL;
+	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = 2})) real_time = false;
+	while (!over) {
+		uint64_t before = now(), took;
+		nap(TICK_NS / 1000);
+		took = now() - before - TICK_NS;
+		for (uint64_t longest = longest_stall_ns; took > longest && !atomic_compare_exchange_weak(&longest_stall_ns, &longest, took);) continue;
+	}
+	return NULL;
+}
+
+static int stalls(void) {
+	pthread_t thread;
+	sigset_t term;
+	int number;
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, NULL);
+	for (long cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); cpu++)
+		if (pthread_create(&thread, NULL, watch_cpu, (void *)(uintptr_t)cpu) == 0) pthread_detach(thread);
+	sigwait(&term, &number);
+	printf("{\"longestStallMs\": %.1f, \"realTime\": %s}\n", (double)longest_stall_ns / 1e6, real_time ? "true" : "false");
+	return 0;
+}
+
 int main(int argc, char **argv) {
 	if (argc < 4) return 2;
+	if (!strcmp(argv[1], "stalls")) return stalls();
 	directory = argv[2];
 	state = (strtoull(argv[3], NULL, 10) + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
 	unsigned count = (unsigned)strtoul(argv[argc - 1], NULL, 10);

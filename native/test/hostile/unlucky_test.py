@@ -38,6 +38,15 @@ def holdings(ground):
             'serviceBytes': resident(ground.service()['pid']), 'initBytes': resident(ground.pool_init())}
 
 
+def report(ends, stall):
+    """What of the longest call is ours (issue: nobody delays another by more than 10 ms): neither a wait for a CPU, nor a CPU that stood still."""
+    for end in ends:
+        print(f'honest: {end.get("operations")} calls, the longest {end.get("longestMs")} ms ({end.get("longestCall")}); the longest without waits for a CPU {end.get("longestRestMs")} ms: of '
+              f'{end.get("longestRestOfMs")} ms in which it waited {end.get("longestRestOwnMs")} and the service\'s threads {end.get("longestRestServiceMs")} ({end.get("longestRestCall")})')
+    rest, stood = max(end.get('longestRestMs', 0) for end in ends), stall.get('longestStallMs', 0)
+    print(f'longest that a CPU stood still {stood} ms{"" if stall.get("realTime") else " (no real-time priority: waits for a CPU among it)"}; ours at most {max(0, rest - stood):.1f} ms', flush=True)
+
+
 def warm_up(ground):
     run(ground, 'victims', seed + 7, 40)
     run(ground, 'attaches', 40)
@@ -48,6 +57,7 @@ with Ground(build) as ground:
     service = ground.service()
     warm_up(ground)
     before = holdings(ground)
+    stalls = subprocess.Popen([unlucky, 'stalls', '-', '-', '-'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     load = [ground.honest(honest, 10 * seed + i, 100000) for i in range(2)]
     run(ground, 'victims', seed, kills, seconds=60 + kills)
     run(ground, 'stops', seed, 3)
@@ -59,7 +69,9 @@ with Ground(build) as ground:
     for program in load:
         program.send_signal(signal.SIGTERM)
     ends = [result(program) for program in load]
-    print(f'honest: {[(end.get("operations"), end.get("longestMs"), end.get("longestCall")) for end in ends]}', flush=True)
+    stalls.send_signal(signal.SIGTERM)
+    stall = result(stalls)
+    report(ends, stall)
     verdict.check('honest programs saw nothing wrong', all(end.get('ok') for end in ends), ends)
     after = holdings(ground)
     print(f'before {before}\nafter  {after}', flush=True)

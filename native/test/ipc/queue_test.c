@@ -182,10 +182,30 @@ static void test_storm(unsigned kills) {
 	munmap(storm, sizeof *storm);
 }
 
+/* A sender whose request stays where it is wakes a sleeper; not when nobody sleeps, and not while nobody is said to look. */
+static void test_look(void) {
+	struct dc_queue *queue = new_queue();
+	struct dc_board *board = &queue->board;
+	const uint32_t sleeping = 1u, spinning = 1u << 8, running = 1u << 16;
+	atomic_store(&board->workers, running | sleeping | DC_WORKERS_FIRST_SLEEPS);
+	dc_queue_look(queue, false);
+	check(atomic_load(&board->wake) == 0, "nobody looks: a running worker is waited for");
+	dc_queue_look(queue, true);
+	check(atomic_load(&board->wake) == 1, "a worker that runs and takes nothing: another is woken");
+	atomic_store(&board->workers, spinning | sleeping);
+	dc_queue_look(queue, false);
+	check(atomic_load(&board->wake) == 1 && atomic_load(&board->wake_reserve) == 1, "a spinner that takes nothing: one in reserve is woken");
+	atomic_store(&board->workers, spinning | running);
+	dc_queue_look(queue, true);
+	check(atomic_load(&board->wake) == 1 && atomic_load(&board->wake_reserve) == 1, "nobody sleeps: nobody is woken");
+	munmap(queue, sizeof *queue);
+}
+
 int main(int argc, char **argv) {
 	unsigned kills = argc > 1 ? (unsigned)atoi(argv[1]) : 300;
 	test_single();
 	test_wrap();
+	test_look();
 	test_threads(20000);
 	test_storm(kills);
 	printf("%u passed, %u failed\n", passed, failed);

@@ -34,6 +34,20 @@ export function readNumber(directory: string, file: string): number {
   return text === 'max' ? Number.POSITIVE_INFINITY : Number(text);
 }
 
+const PERIOD_US = 40_000;
+const QUOTA_MIN_US = 1000;
+const PERIOD_MAX_US = 1_000_000;
+
+/**
+ * How long all of a group may run in each period, microseconds; `quota` is undefined without a limit. Who has used it up stands still until the period ends, the service's control thread too: hence a
+ * period shorter than the kernel's usual 100 ms. The kernel takes no quota below 1 ms.
+ */
+export function cpuBandwidth(cores: number | undefined): { quota: number | undefined; period: number } {
+  if (cores === undefined) return { quota: undefined, period: PERIOD_US };
+  const period = Math.min(PERIOD_MAX_US, Math.max(PERIOD_US, Math.ceil(QUOTA_MIN_US / cores)));
+  return { quota: Math.max(QUOTA_MIN_US, Math.round(cores * period)), period };
+}
+
 /** Files of `key value` lines (cpu.stat, memory.stat). */
 export function readTable(directory: string, file: string): Record<string, number> {
   const table: Record<string, number> = {};

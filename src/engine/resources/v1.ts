@@ -4,10 +4,18 @@
 import path from 'node:path';
 import { DicicloError } from '../types.js';
 import { diskNumbers } from './disks.js';
-import { formatCpuList, makeGroup, processesOf, readNumber, readTable, readValue, writeValue } from './files.js';
+import {
+  cpuBandwidth,
+  formatCpuList,
+  makeGroup,
+  processesOf,
+  readNumber,
+  readTable,
+  readValue,
+  writeValue,
+} from './files.js';
 import type { Controller, GroupLimits, InnerLimits, ResourceBackend, Usage } from './types.js';
 
-const PERIOD_US = 100_000;
 const SHARES_PER_CORE = 1024;
 const NANOSECONDS = 1e9;
 const USER_HZ = 100;
@@ -45,9 +53,9 @@ export class CgroupV1 implements ResourceBackend {
 
   limit(group: string, limits: GroupLimits): void {
     this.at('cpu', group, (directory) => {
-      const quota = limits.coresLimit === undefined ? -1 : Math.max(1000, Math.round(limits.coresLimit * PERIOD_US));
-      writeValue(directory, 'cpu.cfs_period_us', PERIOD_US, true);
-      writeValue(directory, 'cpu.cfs_quota_us', quota, true);
+      const { quota, period } = cpuBandwidth(limits.coresLimit);
+      writeValue(directory, 'cpu.cfs_period_us', period, true);
+      writeValue(directory, 'cpu.cfs_quota_us', quota ?? -1, true);
       const shares = limits.coresReserve
         ? limits.coresReserve * SHARES_PER_CORE
         : (limits.weight / 1000) * SHARES_PER_CORE;

@@ -4,10 +4,9 @@
 import path from 'node:path';
 import { DicicloError, ExitStatus } from '../types.js';
 import { diskNumbers } from './disks.js';
-import { formatCpuList, makeGroup, readNumber, readTable, readValue, writeValue } from './files.js';
+import { cpuBandwidth, formatCpuList, makeGroup, readNumber, readTable, readValue, writeValue } from './files.js';
 import type { Controller, GroupLimits, InnerLimits, ResourceBackend, Usage } from './types.js';
 
-const PERIOD_US = 100_000;
 const WEIGHT_PER_CORE = 100;
 const MICROSECONDS = 1e6;
 
@@ -36,8 +35,8 @@ export class CgroupV2 implements ResourceBackend {
   limit(group: string, limits: GroupLimits): void {
     const directory = path.join(this.mount, group);
     if (this.has('cpu')) {
-      const quota = limits.coresLimit === undefined ? 'max' : Math.max(1000, Math.round(limits.coresLimit * PERIOD_US));
-      writeValue(directory, 'cpu.max', `${quota} ${PERIOD_US}`, true);
+      const { quota, period } = cpuBandwidth(limits.coresLimit);
+      writeValue(directory, 'cpu.max', `${quota ?? 'max'} ${period}`, true);
       const weight = limits.coresReserve ? limits.coresReserve * WEIGHT_PER_CORE : limits.weight / 10;
       writeValue(directory, 'cpu.weight', clampWeight(weight), true);
     }

@@ -27,6 +27,9 @@ int dc_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns
 int dc_futex_wake(_Atomic uint32_t *word, int count);
 int dc_futex_wait_any(const struct dc_futex_expectation *list, unsigned count, uint64_t timeout_ns);
 
+/* As many as make a difference. */
+#define DC_YIELDS 1u
+
 int sim_yield(void);
 int sim_cpu(void);
 void sim_fence(int order);

@@ -54,6 +54,9 @@ MUTATIONS = {
         '''	bool first = true;
 	atomic_fetch_add_explicit(&receiver->own_board.workers, (SLEEPING - from) | DC_WORKERS_FIRST_SLEEPS, memory_order_seq_cst);
 	atomic_store_explicit(&receiver->board->workers, atomic_load_explicit(&receiver->own_board.workers, memory_order_relaxed), memory_order_release);'''),
+    'yields-without-end': ('queue: yields', 'receiver.c', '!came && round < DC_YIELDS', '!came'),
+    'yields-and-does-not-look': ('queue: yields', 'receiver.c', '\tsleep_for_requests(receiver, seat, from);\n}', '\tif (from == SPINNING && together) {\n\t\tmove(receiver, SPINNING, SLEEPING);\n\t\tdc_futex_wait(&receiver->board->wake, atomic_load(&receiver->board->wake), 0);\n\t\tmove(receiver, SLEEPING, RUNNING);\n\t} else\n\t\tsleep_for_requests(receiver, seat, from);\n}'),
+    'yields-uncounted': ('mailboxes: yields', 'receiver.c', '\tfrom = SPINNING;\n', '\tfrom = together ? RUNNING : SPINNING;\n'),
     'counts-shown-once': ('queue: two workers', 'receiver.c', '} while (workers != shown);', '} while (workers == UINT32_MAX);'),
     'blocks-without-a-word': ('queue: blocked worker', 'receiver.c', '\t\twake_another(receiver);\n\telse\n\t\tpass_on(receiver);', '\t\twake_another(receiver);'),
     'answer-by-store': ('queue: one sender', 'receiver.c', 'uint32_t before = atomic_exchange_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_DONE), memory_order_acq_rel);',

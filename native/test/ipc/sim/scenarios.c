@@ -56,6 +56,7 @@ static void serve(struct dc_seat *seat, uint32_t item) {
 	world.done[client][index] = sequence + 1;
 	if (slot->sequence != sequence) sim_fail("a request was taken before it was written");
 	seat->sender_cpu = slot->cpu;
+	*(volatile uint32_t *)&slot->taken = 1;
 	if (world.scenario->blocks && client == 0 && sequence == 1) {
 		/* An answer that needs another worker. */
 		world.blocking = true;
@@ -184,9 +185,11 @@ static void begin(const struct sim_scenario *scenario) {
 		memset(world.arena[i].mailbox, 0, sizeof world.arena[i].mailbox);
 		memset(world.arena[i].slot, 0, 4 * sizeof world.arena[i].slot[0]);
 		dc_client_init(&world.client[i], scenario->mailboxes ? NULL : &world.queue, &world.arena[i], i, 1);
+		if (!scenario->yields) world.client[i].yielding.skip = DC_YIELD_NEVER;
 		world.wanted[i] = is_hostile(i) ? 0 : scenario->requests * (1 + (i == 0 && !scenario->leaves ? scenario->more_threads : 0));
 		if (scenario->mailboxes && !(scenario->attaches && i == 1)) attach(i);
 	}
+	for (unsigned i = 0; i < scenario->workers && !scenario->yields; i++) world.seat[i].yielding.skip = DC_YIELD_NEVER;
 	sim_private(world.seat, sizeof world.seat);
 }
 
