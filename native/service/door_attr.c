@@ -1,7 +1,8 @@
 /*
  * door_attr.c - attributes, extended attributes, statfs.
  *
- * A SETATTR answer is kept by the kernel whatever was notified while it travelled, so it says "do not keep": the next stat asks. GETATTR answers are guarded by the kernel itself.
+ * A SETATTR answer is kept by the kernel whatever was notified while it travelled, so it says "do not keep": the next stat asks. GETATTR answers are guarded by the kernel itself
+ * (but see door_notify.c, 5).
  */
 #include <fcntl.h>
 
@@ -31,7 +32,7 @@ void door_getattr(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *info
 		return;
 	}
 	door_size_lowered(entry, (uint64_t)attr.st.st_size);
-	reply_attr(req, &attr, door->timeout);
+	reply_attr(req, &attr, door_attributes_keep(door, entry));
 }
 
 /*

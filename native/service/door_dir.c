@@ -127,7 +127,7 @@ static void plus_look_up(struct dc_door *door, struct dc_context *context, struc
 		return;
 	}
 	door_size_lowered(entry, (uint64_t)attr.st.st_size);
-	door_fill_entry(&out->entry_out, number, &attr.st, door->timeout, door->timeout);
+	door_fill_entry(&out->entry_out, number, &attr.st, door->timeout, door_attributes_keep(door, entry));
 	sink->item[i].number = number;
 	sink->item[i].settle = settle;
 }

@@ -35,6 +35,7 @@
 #define DOOR_BUFFER_SIZE (DOOR_TRANSFER_MAX + 4096u)
 #define DOOR_STORE_SPAN (64u << 20)                /* bytes; see push_size */
 #define DOOR_FOREVER 1e9                           /* seconds; the kernel is told when something changes */
+#define DOOR_SHARED 1.0                            /* seconds; of the attributes of a node that is changed elsewhere too: door_attributes_keep */
 
 /*
  * core.kernel_cached: bits of what the kernel may hold, above them a count of the times that one was set (see door_notify.c). FRESH: it may be about to make its inode from a reply.
@@ -54,6 +55,8 @@ struct door_entry {
 	_Atomic uint64_t parent;          /* number of the directory under whose lock the kernel last got this node from a reply */
 	_Atomic uint32_t streak;          /* data notifications since the kernel last read */
 	_Atomic uint64_t pushed_ns;       /* last data notification */
+	_Atomic uint64_t changed_ns;      /* last change of its attributes elsewhere that the kernel was told of; 0: none */
+	_Atomic uint64_t landed_ns;       /* first answer after that */
 	_Atomic uint64_t pages;           /* file: the kernel's size has at least so many pages {pages:48, times lowered:16} */
 	_Atomic uint64_t names[DOOR_NAME_WORDS]; /* directory: filter of the names that the kernel may know, existing or not */
 };
@@ -155,6 +158,8 @@ void door_cached_none(struct dc_node *node); /* the kernel has forgotten the nod
 /* The same for a reply from which the kernel may make the node's inode, sent for a name in `parent`. Answers another directory to settle after the reply, or 0. */
 uint64_t door_cached_entry(struct door_entry *entry, uint64_t parent);
 void door_settle(struct dc_door *door, uint64_t parent);
+/* For how long (seconds) the reply that is being made may have the kernel keep the node's attributes. */
+double door_attributes_keep(const struct dc_door *door, struct door_entry *entry);
 /* A reply to a question about the node may make the kernel believe this size (bytes): before it is sent. */
 void door_size_lowered(struct door_entry *entry, uint64_t size);
 void door_cached_name(struct door_entry *directory, const char *name, size_t length);

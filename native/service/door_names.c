@@ -99,7 +99,7 @@ void door_reply_entry(fuse_req_t req, uint64_t parent, struct dc_node *node, dou
 			struct fuse_open_out open;
 		} out;
 		door_size_lowered(entry, attr_timeout > 0 ? (uint64_t)attr.st.st_size : 0);
-		door_fill_entry(&out.entry, number, &attr.st, entry_timeout, attr_timeout);
+		door_fill_entry(&out.entry, number, &attr.st, entry_timeout, attr_timeout > 0 ? door_attributes_keep(door, entry) : 0);
 		if (open) out.open = *open;
 		door_current.result = 0;
 		result = send_answer(req, &out, open ? sizeof out : sizeof out.entry);

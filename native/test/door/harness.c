@@ -268,6 +268,13 @@ void change_mode(const char *name, mode_t mode) {
 	dc_door_changed_attr(world.instance.door, node);
 	stack_forget(node);
 }
+void change_owner(const char *name, uid_t owner, mode_t mode) {
+	struct dc_node *node = stack_node(name);
+	struct dc_attr set = {.st.st_uid = owner, .st.st_mode = mode}, attr;
+	CHECK(DC_FILE_CALL(world.below, setattr, &test_context, node, &set, DC_SET_UID | DC_SET_MODE, &attr) == 0);
+	dc_door_changed_attr(world.instance.door, node);
+	stack_forget(node);
+}
 void change_unlink(const char *name) {
 	const char *last;
 	struct dc_node *parent = parent_of(name, &last), *node = stack_node(name);

@@ -63,6 +63,7 @@ void change_create(const char *name, const char *text);
 void change_write(const char *name, off_t offset, const char *text);
 void change_truncate(const char *name, off_t size);
 void change_mode(const char *name, mode_t mode);
+void change_owner(const char *name, uid_t owner, mode_t mode);
 void change_unlink(const char *name);
 void change_rename(const char *from, const char *to);
 void change_mkdir(const char *name);
