@@ -278,6 +278,7 @@ struct dc_door *dc_door_start(struct dc_instance *instance, const struct dc_door
 	door->root = instance->root;
 	door->fd = options->fuse_fd;
 	door->cache = options->cache;
+	door->keeps_names = options->cache && !options->unlocked;
 	door->threads_max = options->threads_max ? options->threads_max : 1;
 	pthread_mutex_init(&door->lock, NULL);
 	pthread_cond_init(&door->gone, NULL);

@@ -25,7 +25,7 @@ void door_getattr(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *info
 	if (!node) return;
 	struct door_call call;
 	struct dc_attr attr;
-	if (door->cache) door_cached_set(node, DOOR_ATTRIBUTES);
+	if (door->keeps_names) door_cached_set(node, DOOR_ATTRIBUTES);
 	int result = DOOR_CALL(door, getattr, door_context(req, &call), node, &attr);
 	if (result) {
 		door_reply(req, result);

@@ -84,6 +84,7 @@ struct dc_door {
 	struct fuse_session *session;
 	int fd;
 	bool cache;
+	bool keeps_names;                 /* and attributes and listings: see door_notify.c, 2 */
 	bool no_open, no_opendir;         /* the kernel takes ENOSYS for "needs no open" */
 	double timeout;                   /* of entries and attributes */
 	uint32_t kernel_minor;

@@ -10,6 +10,8 @@
  *     What it does not guard is an inode that it does not have yet: the notification finds nothing, then the requester wakes up and makes the inode with old attributes. But it does so
  *     under the lock of the directory that it looked in. So a reply that may make an inode is marked too (FRESH, and the directory), and the changer first sends a notification for an
  *     impossible name in that directory: when that returns, whoever was looking there is through. (A lookup outside of the lock, d_revalidate, concerns an inode that exists and is held.)
+ *     Linux 6.19 to 7.1 look the name up first and return when they do not have it, without the lock. There nothing of this holds, and the kernel is given no names, attributes and listings to
+ *     keep (keeps_names): then nothing that is under way can leave anything old behind but pages, which have locks of their own.
  *  3. Bits are cleared only when the notification is through and nobody announced anything meanwhile: each announcement also counts in the upper bits of the word, and the
  *     clearing is a compare-and-swap. Two changers at once may both notify; neither relies on the other's being done.
  *  4. A file that grows: the kernel's size matters where it asks nobody, in a mapping, whose pages beyond that size fault. So a change that adds pages to a file of which the kernel has an
