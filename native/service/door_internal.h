@@ -6,6 +6,7 @@
  *   door_notify.c what the kernel must be told after changes made elsewhere
  *   door_names.c  operations on names    door_attr.c  on attributes and extended attributes
  *   door_data.c   on file contents       door_dir.c   directory listings
+ *   door_flights.c what must happen once
  */
 #ifndef DICICLO_SERVICE_DOOR_INTERNAL_H
 #define DICICLO_SERVICE_DOOR_INTERNAL_H
@@ -112,6 +113,7 @@ struct door_request {
 	const struct fuse_in_header *header;
 	unsigned char *scratch;           /* DOOR_TRANSFER_MAX bytes behind a small request; a write's own data are there */
 	bool resent;                      /* possibly done already by an earlier incarnation */
+	struct door_flight *flight;       /* its record, while it must happen once */
 	int counted;                      /* enum dc_counted, or -1 */
 	int64_t result;
 };
@@ -170,6 +172,20 @@ int door_notify_bare(struct dc_door *door, int code);
 /* Before a thread of the door notifies: lets another one serve meanwhile, since the kernel may wait for a request of its own before it lets us go on. */
 void door_step_aside(struct dc_door *door);
 
+/* ---- what must happen once (door_flights.c) ------------------------------------------------------------------------------ */
+/* UNKNOWN: the request was with a predecessor that left no word. */
+enum door_stage { DOOR_NOT_BEGUN, DOOR_BEGUN, DOOR_DONE, DOOR_UNKNOWN };
+struct door_seen {
+	int64_t result; /* DONE */
+	uint64_t value;
+};
+/* How far a predecessor came with this request. */
+enum door_stage door_once_seen(struct dc_door *door, struct door_seen *seen);
+/* Right before and right after the stack's operation. */
+void door_once_begin(struct dc_door *door, uint64_t value);
+void door_once_end(int64_t result, uint64_t value);
+void door_once_answered(void);
+
 /* ---- small helpers of the handlers ---------------------------------------------------------------------------------------- */
 #define DOOR_CALL(door, operation, ...) DC_FILE_CALL((door)->root, operation, __VA_ARGS__)
 
@@ -192,8 +208,13 @@ static inline void door_reply(fuse_req_t req, int error) {
 }
 /* The node of a number; answers the request and returns NULL when it is stale. */
 struct dc_node *door_node(fuse_req_t req, fuse_ino_t number, struct door_entry **entry);
-/* An operation that must happen once and may have happened: answers EIO and returns true. */
-bool door_doubtful(fuse_req_t req, const char *what);
+/* An operation that must happen once and may have happened: answers EIO. */
+void door_doubt(fuse_req_t req, const char *what);
+/*
+ * One that leaves nothing to ask about: true when it has been answered, with what a predecessor had come to (by `answer`; NULL: it has no more than a status) or with EIO. Else it is to be
+ * done, and has begun; door_once_end follows.
+ */
+bool door_once(fuse_req_t req, const char *what, void (*answer)(fuse_req_t req, int64_t result));
 bool door_is_handle_name(const struct dc_door *door, fuse_ino_t parent, const char *name);
 /* Consumes the caller's reference to `node`. `open`: the raw fuse_open_out that CREATE and TMPFILE append, or NULL. */
 void door_reply_entry(fuse_req_t req, uint64_t parent, struct dc_node *node, double entry_timeout, double attr_timeout, const struct fuse_open_out *open);
