@@ -9,6 +9,11 @@
  */
 #include "door_ledger.h"
 
+void door_flights_open(struct dc_door *door, struct door_flight *flights) {
+	for (unsigned i = 0; i < DOOR_FLIGHTS; i++)
+		if (!atomic_load(&flights[i].unique)) atomic_store(&flights[i].epoch, (uint32_t)door->table.epoch);
+}
+
 static uint64_t own_unique(void) {
 	return door_current.header->unique & ~DOOR_UNIQUE_RESEND;
 }
@@ -30,19 +35,25 @@ enum door_stage door_once_seen(struct dc_door *door, struct door_seen *seen) {
 	return DOOR_NOT_BEGUN;
 }
 
-/* A free record, or the oldest one of an earlier incarnation. */
+#define BETWEEN UINT64_MAX /* unique: on its way to another request */
+
+/* A free record; if there is none, one of an earlier incarnation (those that were free when we began have our epoch), which must not be taken for the new request's with its old stage. */
 static struct door_flight *take(struct dc_door *door, struct door_flight *flights, uint64_t unique) {
+	uint32_t own = (uint32_t)door->table.epoch;
 	for (;;) {
 		struct door_flight *oldest = NULL;
 		for (unsigned i = 0; i < DOOR_FLIGHTS; i++) {
 			uint64_t free = 0;
 			if (atomic_compare_exchange_strong(&flights[i].unique, &free, unique)) return &flights[i];
-			if (flights[i].epoch != door->table.epoch && (!oldest || flights[i].epoch < oldest->epoch)) oldest = &flights[i];
+			if (flights[i].epoch != own && (!oldest || flights[i].epoch < oldest->epoch)) oldest = &flights[i];
 		}
 		if (!oldest) return NULL; /* more threads than records: there are not */
 		uint64_t stale = atomic_load(&oldest->unique);
+		if (!stale || oldest->epoch == own || !atomic_compare_exchange_strong(&oldest->unique, &stale, BETWEEN)) continue;
+		oldest->epoch = own;
 		atomic_store(&oldest->stage, DOOR_NOT_BEGUN);
-		if (stale && atomic_compare_exchange_strong(&oldest->unique, &stale, unique)) return oldest;
+		atomic_store(&oldest->unique, unique);
+		return oldest;
 	}
 }
 
@@ -51,7 +62,7 @@ void door_once_begin(struct dc_door *door, uint64_t value) {
 	if (!door_current.flight && flights) door_current.flight = take(door, flights, own_unique());
 	struct door_flight *flight = door_current.flight;
 	if (!flight) return;
-	flight->epoch = (uint32_t)door->table.epoch;
+	atomic_store_explicit(&flight->epoch, (uint32_t)door->table.epoch, memory_order_relaxed);
 	flight->value = value;
 	atomic_store_explicit(&flight->stage, DOOR_BEGUN, memory_order_release);
 }
@@ -68,6 +79,7 @@ void door_once_answered(void) {
 	struct door_flight *flight = door_current.flight;
 	if (!flight) return;
 	door_current.flight = NULL;
+	atomic_store_explicit(&flight->epoch, (uint32_t)door_current.door->table.epoch, memory_order_relaxed);
 	atomic_store_explicit(&flight->stage, DOOR_NOT_BEGUN, memory_order_release);
 	atomic_store_explicit(&flight->unique, 0, memory_order_release);
 }

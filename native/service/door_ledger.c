@@ -100,6 +100,7 @@ void door_ledger_open(struct dc_door *door) {
 	}
 	if (mapped) {
 		door->ledger = ledger;
+		door_flights_open(door, ledger->file->flights);
 		return;
 	}
 	door_log(door, LOG_WARNING, "no ledger at %s (%s): after a restart, files still open may show old data", ledger->path, strerror(errno));

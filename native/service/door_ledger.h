@@ -9,7 +9,7 @@
 struct door_flight {
 	_Atomic uint64_t unique; /* the kernel's number of the request; 0: free */
 	_Atomic uint32_t stage;  /* enum door_stage */
-	uint32_t epoch;          /* of the incarnation that wrote it */
+	_Atomic uint32_t epoch;  /* of the incarnation that wrote it */
 	int64_t result;
 	uint64_t value;
 	uint64_t reserved[4];
@@ -17,6 +17,7 @@ struct door_flight {
 _Static_assert(sizeof(struct door_flight) == 64, "a record is a cache line");
 
 struct door_flight *door_ledger_flights(struct dc_door *door); /* NULL: there is no ledger */
+void door_flights_open(struct dc_door *door, struct door_flight *flights); /* before any thread serves */
 bool door_ledger_new(const struct dc_door *door);              /* no predecessor has written it, or one that wrote it otherwise */
 
 void door_ledger_open(struct dc_door *door);

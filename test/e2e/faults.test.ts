@@ -54,7 +54,7 @@ test.each(doors)(
       ['-c', `i=0; while redis-cli -s ${socket} set k$i $i | grep -q OK; do echo $i; i=$((i+1)); done`],
       { reject: false },
     );
-    await sleep(1500);
+    await until('redis has acknowledged keys', 60, async () => Number((await cli('dbsize')).stdout) > 20);
     const pid = (await cli('info', 'server')).stdout.match(/process_id:(\d+)/)?.[1];
     await pool.sh(door, `kill -9 ${pid}`, { cwd: '/' });
     await first;
