@@ -346,8 +346,10 @@ void life_kills(void) {
 		world.host.epoch++;
 		CHECK(read(ready[0], &c, 1) == 1);
 		for (uintptr_t j = 0; i == 0 && j < MAKERS; j++) CHECK(pthread_create(&makers[j], NULL, make_and_remove, (void *)j) == 0);
+		unsigned before = atomic_load(&once_done); /* each service gets something done, however busy the machine */
+		while (atomic_load(&once_done) == before) usleep(1000);
 		random = random * 1103515245u + 12345u;
-		usleep(2000 + (random >> 8) % 20000);
+		usleep((random >> 8) % 20000);
 		if (i < kills) CHECK(kill(service, SIGKILL) == 0 && waitpid(service, NULL, 0) == service);
 		if (i < kills) continue;
 		atomic_store(&killing_over, true);
@@ -358,7 +360,6 @@ void life_kills(void) {
 	close(ready[1]);
 	world_door(true, 8);
 	printf("  %u kills: %u operations answered, %u in doubt\n", kills, atomic_load(&once_done), atomic_load(&once_doubt));
-	CHECK(atomic_load(&once_done) > kills);
 }
 
 /* Nonsense in place of the INIT request is refused; the descriptor is closed, nothing else happens. */
