@@ -10,7 +10,5 @@ export default defineConfig({
     // Against hangs alone: the machine may be busy.
     testTimeout: 60_000,
     hookTimeout: 60_000,
-    // Where nobody watches, what failed runs once more; the report says which (retry x1).
-    retry: process.env.CI ? 1 : 0,
   },
 });

@@ -79,15 +79,6 @@ export function readVitest(file, status) {
   return { passed: numPassedTests, failed: names.length, skipped: numPendingTests + numTodoTests, names };
 }
 
-/** Runs meson's tests, or some by name: the exit status, and meson's own log. */
-async function mesonTest(directory, names, env) {
-  const log = path.join(checkout, directory, 'meson-logs/testlog.json');
-  rmSync(log, { force: true });
-  const status = await run(['meson', 'test', '-C', directory, '--no-rebuild', '--print-errorlogs', ...names], { env });
-  const lines = existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n').filter(Boolean) : [];
-  return { status, results: lines.map((line) => JSON.parse(line)) };
-}
-
 /** The native tests of one build directory, by meson's own log: one JSON object per line. */
 async function native(part, directory, options, env = process.env) {
   try {
@@ -97,19 +88,13 @@ async function native(part, directory, options, env = process.env) {
     count(part, { failed: 1, names: [error.message] });
     return;
   }
-  let { status, results } = await mesonTest(directory, [], env);
-  const isBad = (test) => !['OK', 'EXPECTEDFAIL', 'SKIP'].includes(test.result);
-  const again = results.filter(isBad).map((test) => test.name.replace(/^.* \/ /, ''));
-  if (process.env.CI && again.length > 0) {
-    // Where nobody watches, what failed runs once more, alone; the report says so.
-    const second = await mesonTest(directory, again, env);
-    const cured = second.results.filter((test) => !isBad(test)).map((test) => test.name);
-    for (const name of cured) say(`test: ${part}: ${name} failed, and passed when it ran again`);
-    results = results.map((test) => (cured.includes(test.name) ? { ...test, result: 'OK' } : test));
-    status = second.status;
-  }
+  const log = path.join(checkout, directory, 'meson-logs/testlog.json');
+  rmSync(log, { force: true });
+  const status = await run(['meson', 'test', '-C', directory, '--no-rebuild', '--print-errorlogs'], { env });
+  const lines = existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n').filter(Boolean) : [];
+  const results = lines.map((line) => JSON.parse(line));
   const of = (...kinds) => results.filter((test) => kinds.includes(test.result));
-  const bad = results.filter(isBad);
+  const bad = results.filter((test) => !['OK', 'EXPECTEDFAIL', 'SKIP'].includes(test.result));
   const names = bad.map((test) => `${test.name}: ${test.result}`);
   if (status !== 0 && bad.length === 0) names.push(`meson test ended with status ${status}`);
   count(part, { passed: of('OK', 'EXPECTEDFAIL').length, failed: names.length, skipped: of('SKIP').length, names });

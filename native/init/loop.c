@@ -73,6 +73,11 @@ static struct dc_child *take_child(struct dc_loop *loop, pid_t pid) {
 	return NULL;
 }
 
+void dc_child_abandon(struct dc_loop *loop, struct dc_child *child) {
+	if (child->pid) take_child(loop, child->pid);
+	child->pid = 0;
+}
+
 void dc_children_reap(struct dc_loop *loop) {
 	for (;;) {
 		siginfo_t info = {0};

@@ -52,6 +52,7 @@ uint64_t dc_now_ms(void);
 
 void dc_child_watch(struct dc_loop *loop, struct dc_child *child, pid_t pid, void (*ended)(struct dc_child *, int));
 /* Reaps whatever has ended: watched children are told, orphans of the pool just go. */
+void dc_child_abandon(struct dc_loop *loop, struct dc_child *child); /* reaped when it ends, and nobody told */
 void dc_children_reap(struct dc_loop *loop);
 
 #endif

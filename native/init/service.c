@@ -7,8 +7,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "link.h"
@@ -17,6 +19,7 @@
 
 #define START_MS 25000u
 #define QUIT_MS 10000u
+#define STUCK_MS 1000u
 #define LOG_NAME "log/service.log"
 
 static void spawn(struct dc_pool *pool);
@@ -117,9 +120,49 @@ static void end_for_another(struct dc_pool *pool) {
 	dc_mounts_renew(pool, start_again);
 }
 
+/*
+ * A killed service may not be able to end: a thread that tells the kernel of a change waits for a directory's lock, uninterruptibly, and who holds the lock waits for an answer that only a
+ * successor will give. So the end of its first thread is watched (Linux 6.9), and when the others do not follow it counts as ended: none of them will run its code again, and
+ * they go when they get the lock.
+ */
+static void leader_forget(struct dc_pool *pool) {
+	struct dc_service *service = &pool->service;
+	dc_timer_clear(&pool->loop, &service->stuck);
+	if (service->leader.fd < 0) return;
+	int fd = service->leader.fd;
+	dc_source_remove(&pool->loop, &service->leader);
+	close(fd);
+	service->leader.fd = -1;
+}
+
+static void on_stuck(struct dc_timer *timer) {
+	struct dc_pool *pool = dc_container_of(timer, struct dc_pool, service.stuck);
+	struct dc_process *process = &pool->service.process;
+	if (!dc_process_lives(process)) return;
+	dc_log("threads of the killed service wait in the kernel for its successor, which is started");
+	dc_child_abandon(&pool->loop, &process->child);
+	process->ended(process, SIGKILL);
+}
+
+static void on_leader(struct dc_source *source, uint32_t events) {
+	struct dc_pool *pool = dc_container_of(source, struct dc_pool, service.leader);
+	leader_forget(pool);
+	dc_timer_set(&pool->loop, &pool->service.stuck, STUCK_MS, on_stuck);
+}
+
+static void watch_leader(struct dc_pool *pool) {
+	struct dc_service *service = &pool->service;
+	int fd = (int)syscall(SYS_pidfd_open, service->process.child.pid, O_EXCL); /* PIDFD_THREAD; EINVAL before Linux 6.9 */
+	if (fd >= 0 && dc_source_add(&pool->loop, &service->leader, fd, EPOLLIN, on_leader) < 0) {
+		close(fd);
+		service->leader.fd = -1;
+	}
+}
+
 static void on_ended(struct dc_process *process, int status) {
 	struct dc_pool *pool = pool_of_process(process);
 	struct dc_service *service = &pool->service;
+	leader_forget(pool);
 	dc_line_close(&service->line);
 	dc_timer_clear(&pool->loop, &service->timer);
 	if (service->state == DC_SERVICE_ENDING) {
@@ -212,6 +255,7 @@ static void spawn(struct dc_pool *pool) {
 		else close(ends[0]);
 	}
 	if (result == 0) {
+		watch_leader(pool);
 		dc_timer_set(&pool->loop, &service->timer, START_MS, on_late);
 		tell_everything(pool);
 		return;
@@ -228,6 +272,7 @@ static void spawn(struct dc_pool *pool) {
 
 void dc_service_start(struct dc_pool *pool) {
 	pool->service.line.source.fd = -1;
+	pool->service.leader.fd = -1;
 	pool->service.process.report.fd = -1;
 	pool->watchdog.line.fd = -1;
 	spawn(pool);

@@ -117,6 +117,7 @@ static void serve(struct door_thread *thread, struct fuse_buf *buffer) {
 		.door = door, .header = header, .scratch = thread->buffer + 4096, .resent = (header->unique & DOOR_UNIQUE_RESEND) != 0, .counted = counted_operation(header), .result = -ENOSYS};
 	if (header->opcode != DOOR_OPCODE_TMPFILE && header->opcode != DOOR_OPCODE_STATX) fuse_session_process_buf(door->session, buffer);
 	else if (!door_raw_request(door, header, buffer->size)) fuse_session_process_buf(door->session, buffer); /* libfuse answers ENOSYS */
+	door_once_answered();
 	if (door_current.counted >= 0) dc_count(door->instance, DC_DOOR_KERNEL, (enum dc_counted)door_current.counted, door_current.result, dc_now_ns() - start);
 }
 
@@ -278,6 +279,7 @@ struct dc_door *dc_door_start(struct dc_instance *instance, const struct dc_door
 	door->root = instance->root;
 	door->fd = options->fuse_fd;
 	door->cache = options->cache;
+	door->keeps_names = options->cache && !options->unlocked;
 	door->threads_max = options->threads_max ? options->threads_max : 1;
 	pthread_mutex_init(&door->lock, NULL);
 	pthread_cond_init(&door->gone, NULL);

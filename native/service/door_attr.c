@@ -1,7 +1,8 @@
 /*
  * door_attr.c - attributes, extended attributes, statfs.
  *
- * A SETATTR answer is kept by the kernel whatever was notified while it travelled, so it says "do not keep": the next stat asks. GETATTR answers are guarded by the kernel itself.
+ * A SETATTR answer is kept by the kernel whatever was notified while it travelled, so it says "do not keep": the next stat asks. GETATTR answers are guarded by the kernel itself
+ * (but see door_notify.c, 5).
  */
 #include <fcntl.h>
 
@@ -24,14 +25,14 @@ void door_getattr(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *info
 	if (!node) return;
 	struct door_call call;
 	struct dc_attr attr;
-	if (door->cache) door_cached_set(node, DOOR_ATTRIBUTES);
+	if (door->keeps_names) door_cached_set(node, DOOR_ATTRIBUTES);
 	int result = DOOR_CALL(door, getattr, door_context(req, &call), node, &attr);
 	if (result) {
 		door_reply(req, result);
 		return;
 	}
 	door_size_lowered(entry, (uint64_t)attr.st.st_size);
-	reply_attr(req, &attr, door->timeout);
+	reply_attr(req, &attr, door_attributes_keep(door, entry));
 }
 
 /*
@@ -154,12 +155,13 @@ void door_getxattr(fuse_req_t req, fuse_ino_t number, const char *name, size_t s
 }
 
 void door_setxattr(fuse_req_t req, fuse_ino_t number, const char *name, const char *value, size_t size, int flags) {
-	if (flags && door_doubtful(req, "setxattr")) return; /* XATTR_CREATE and XATTR_REPLACE answer otherwise the second time */
 	struct dc_node *node = door_node(req, number, NULL);
-	if (!node) return;
+	if (!node || (flags && door_once(req, "setxattr", NULL))) return; /* XATTR_CREATE and XATTR_REPLACE answer otherwise the second time */
 	struct door_call call;
 	int result = DOOR_CALL(door_of(req), setxattr, root_context(req, &call), node, name, value, size, flags);
-	door_reply(req, result == -ENOSYS && is_acl(name) ? -EOPNOTSUPP : result);
+	if (result == -ENOSYS && is_acl(name)) result = -EOPNOTSUPP;
+	door_once_end(result, 0);
+	door_reply(req, result);
 }
 
 void door_listxattr(fuse_req_t req, fuse_ino_t number, size_t size) {
@@ -170,10 +172,11 @@ void door_listxattr(fuse_req_t req, fuse_ino_t number, size_t size) {
 }
 
 void door_removexattr(fuse_req_t req, fuse_ino_t number, const char *name) {
-	if (door_doubtful(req, "removexattr")) return;
 	struct dc_node *node = door_node(req, number, NULL);
-	if (!node) return;
+	if (!node || door_once(req, "removexattr", NULL)) return;
 	struct door_call call;
 	int result = DOOR_CALL(door_of(req), removexattr, root_context(req, &call), node, name);
-	door_reply(req, result == -ENOSYS && is_acl(name) ? -EOPNOTSUPP : result);
+	if (result == -ENOSYS && is_acl(name)) result = -EOPNOTSUPP;
+	door_once_end(result, 0);
+	door_reply(req, result);
 }

@@ -76,13 +76,26 @@ static void kill_privileges(fuse_req_t req, fuse_ino_t number, struct dc_node *n
 	if (door_kill_privileges(req, node, false) > 0) door_notify_inode(door_of(req), number, -1, 0);
 }
 
+/* A predecessor has appended: where, the kernel does not know, so what it put into its pages goes. */
+static void answer_append(fuse_req_t req, int64_t result) {
+	struct dc_door *door = door_of(req);
+	uint64_t number = door_current.header->nodeid;
+	if (result < 0) {
+		door_reply(req, (int)result);
+		return;
+	}
+	door_current.result = result;
+	fuse_reply_write(req, (size_t)result);
+	door_step_aside(door);
+	door_notify_inode(door, number, 0, 0);
+}
+
 void door_write(fuse_req_t req, fuse_ino_t number, const char *data, size_t size, off_t offset, struct fuse_file_info *info) {
 	struct dc_door *door = door_of(req);
 	bool append = (info->flags & O_APPEND) && !info->writepage; /* mapped pages go where they are */
-	if (append && door_doubtful(req, "an appending write")) return;
 	struct door_entry *entry;
 	struct dc_node *node = door_node(req, number, &entry);
-	if (!node) return;
+	if (!node || (append && door_once(req, "an appending write", answer_append))) return;
 	struct door_call call;
 	struct dc_context *context = door_context(req, &call);
 	if (write_kills()) kill_privileges(req, number, node);
@@ -90,6 +103,7 @@ void door_write(fuse_req_t req, fuse_ino_t number, const char *data, size_t size
 	off_t where = offset;
 	door_cached_set(node, DOOR_PAGES);
 	ssize_t length = DOOR_CALL(door, write, context, node, &iov, 1, &where, io_flags(door, info->flags) | (append ? DC_IO_APPEND : 0));
+	door_once_end(length, 0);
 	if (length < 0) {
 		door_reply(req, (int)length);
 		return;
@@ -121,13 +135,14 @@ void door_fsync(fuse_req_t req, fuse_ino_t number, int data_only, struct fuse_fi
 
 void door_fallocate(fuse_req_t req, fuse_ino_t number, int mode, off_t offset, off_t length, struct fuse_file_info *info) {
 	(void)info;
-	if ((mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) && door_doubtful(req, "fallocate")) return;
 	struct dc_node *node = door_node(req, number, NULL);
-	if (!node) return;
+	if (!node || ((mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) && door_once(req, "fallocate", NULL))) return;
 	struct door_call call;
 	int result = DOOR_CALL(door_of(req), fallocate, door_context(req, &call), node, mode, offset, length);
+	if (result == -ENOSYS) result = -EOPNOTSUPP;
+	door_once_end(result, 0);
 	if (!result && fuse_req_ctx(req)->uid != 0) kill_privileges(req, number, node); /* here, and below, the kernel does not say who may keep them */
-	door_reply(req, result == -ENOSYS ? -EOPNOTSUPP : result);
+	door_reply(req, result);
 }
 
 void door_lseek(fuse_req_t req, fuse_ino_t number, off_t offset, int whence, struct fuse_file_info *info) {

@@ -23,7 +23,7 @@ void door_opendir(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *info
 		return;
 	}
 	if (!door_node(req, number, NULL)) return;
-	struct fuse_open_out out = {.open_flags = door->cache ? FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR : 0};
+	struct fuse_open_out out = {.open_flags = door->keeps_names ? FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR : 0};
 	door_current.result = 0;
 	fuse_reply_buf(req, (const char *)&out, sizeof out);
 }
@@ -54,7 +54,7 @@ void door_readdir(fuse_req_t req, fuse_ino_t number, size_t size, off_t offset, 
 	if (!node) return;
 	struct door_call call;
 	struct plain_sink sink = {.sink.add = plain_add, .buffer = (char *)door_current.scratch, .size = size < DOOR_TRANSFER_MAX ? size : DOOR_TRANSFER_MAX};
-	if (door->cache) door_cached_set(node, DOOR_PAGES);
+	if (door->keeps_names) door_cached_set(node, DOOR_PAGES);
 	int result = DOOR_CALL(door, readdir, door_context(req, &call), node, (uint64_t)offset, &sink.sink);
 	if (result) {
 		door_reply(req, result);
@@ -127,7 +127,7 @@ static void plus_look_up(struct dc_door *door, struct dc_context *context, struc
 		return;
 	}
 	door_size_lowered(entry, (uint64_t)attr.st.st_size);
-	door_fill_entry(&out->entry_out, number, &attr.st, door->timeout, door->timeout);
+	door_fill_entry(&out->entry_out, number, &attr.st, door->timeout, door_attributes_keep(door, entry));
 	sink->item[i].number = number;
 	sink->item[i].settle = settle;
 }

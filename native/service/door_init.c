@@ -26,13 +26,13 @@ void door_init(void *userdata, struct fuse_conn_info *conn) {
 	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA, true);
 	want(conn, FUSE_CAP_ASYNC_READ, true);
 	want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
-	want(conn, FUSE_CAP_READDIRPLUS, door->cache);
-	want(conn, FUSE_CAP_READDIRPLUS_AUTO, door->cache);
+	want(conn, FUSE_CAP_READDIRPLUS, door->keeps_names);
+	want(conn, FUSE_CAP_READDIRPLUS_AUTO, door->keeps_names);
 	want(conn, FUSE_CAP_CACHE_SYMLINKS, door->cache); /* a link's text never changes; a new link is a new node */
 	want(conn, FUSE_CAP_POSIX_ACL, true);
 	want(conn, FUSE_CAP_EXPORT_SUPPORT, true);
 	door->no_open = door->cache && (conn->capable & FUSE_CAP_NO_OPEN_SUPPORT);
-	door->no_opendir = door->cache && (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT);
+	door->no_opendir = door->keeps_names && (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT);
 }
 
 /* The names of the flags as the kernel has them (include/uapi/linux/fuse.h), for the log. */
@@ -67,6 +67,16 @@ void door_init_answer(struct dc_door *door, struct fuse_init_out *out) {
 	log_answer(door, out, flags);
 }
 
+/*
+ * From 6.19 (VFS: start_removing_noperm()) until that was taken back for 7.2 ("fuse: do not use start_removing_noperm()"; in 7.1.y too, since its July 2026, but which kernels of distributions have
+ * it nobody can tell).
+ */
+bool dc_door_kernel_unlocked(const char *release) {
+	int major = 0, minor = 0;
+	if (sscanf(release, "%d.%d", &major, &minor) != 2) return true;
+	return (major == 6 && minor >= 19) || (major == 7 && minor < 2);
+}
+
 int door_serve_init(struct dc_door *door, const struct dc_door_options *options, struct dc_error *error) {
 	struct fuse_in_header header;
 	struct fuse_init_in init = {0};
@@ -80,7 +90,7 @@ int door_serve_init(struct dc_door *door, const struct dc_door_options *options,
 	door->kernel_minor = init.minor;
 	door->kernel_flags = init.flags | (init.flags & FUSE_INIT_EXT ? (uint64_t)init.flags2 << 32 : 0);
 	/* Names that outlive us can be distrusted from 7.44 on; before, they must expire by themselves. */
-	door->timeout = !door->cache ? 0 : init.minor >= 44 ? DOOR_FOREVER : 1;
+	door->timeout = !door->keeps_names ? 0 : init.minor >= 44 ? DOOR_FOREVER : 1;
 	/* A whole struct for libfuse, whatever the kernel's length was. */
 	unsigned char whole[sizeof header + sizeof init];
 	memcpy(whole, &header, sizeof header);

@@ -6,6 +6,7 @@
  *   door_notify.c what the kernel must be told after changes made elsewhere
  *   door_names.c  operations on names    door_attr.c  on attributes and extended attributes
  *   door_data.c   on file contents       door_dir.c   directory listings
+ *   door_flights.c what must happen once
  */
 #ifndef DICICLO_SERVICE_DOOR_INTERNAL_H
 #define DICICLO_SERVICE_DOOR_INTERNAL_H
@@ -35,6 +36,7 @@
 #define DOOR_BUFFER_SIZE (DOOR_TRANSFER_MAX + 4096u)
 #define DOOR_STORE_SPAN (64u << 20)                /* bytes; see push_size */
 #define DOOR_FOREVER 1e9                           /* seconds; the kernel is told when something changes */
+#define DOOR_SHARED 1.0                            /* seconds; of the attributes of a node that is changed elsewhere too: door_attributes_keep */
 
 /*
  * core.kernel_cached: bits of what the kernel may hold, above them a count of the times that one was set (see door_notify.c). FRESH: it may be about to make its inode from a reply.
@@ -54,6 +56,8 @@ struct door_entry {
 	_Atomic uint64_t parent;          /* number of the directory under whose lock the kernel last got this node from a reply */
 	_Atomic uint32_t streak;          /* data notifications since the kernel last read */
 	_Atomic uint64_t pushed_ns;       /* last data notification */
+	_Atomic uint64_t changed_ns;      /* last change of its attributes elsewhere that the kernel was told of; 0: none */
+	_Atomic uint64_t landed_ns;       /* first answer after that */
 	_Atomic uint64_t pages;           /* file: the kernel's size has at least so many pages {pages:48, times lowered:16} */
 	_Atomic uint64_t names[DOOR_NAME_WORDS]; /* directory: filter of the names that the kernel may know, existing or not */
 };
@@ -81,6 +85,7 @@ struct dc_door {
 	struct fuse_session *session;
 	int fd;
 	bool cache;
+	bool keeps_names;                 /* and attributes and listings: see door_notify.c, 2 */
 	bool no_open, no_opendir;         /* the kernel takes ENOSYS for "needs no open" */
 	double timeout;                   /* of entries and attributes */
 	uint32_t kernel_minor;
@@ -108,6 +113,7 @@ struct door_request {
 	const struct fuse_in_header *header;
 	unsigned char *scratch;           /* DOOR_TRANSFER_MAX bytes behind a small request; a write's own data are there */
 	bool resent;                      /* possibly done already by an earlier incarnation */
+	struct door_flight *flight;       /* its record, while it must happen once */
 	int counted;                      /* enum dc_counted, or -1 */
 	int64_t result;
 };
@@ -155,6 +161,8 @@ void door_cached_none(struct dc_node *node); /* the kernel has forgotten the nod
 /* The same for a reply from which the kernel may make the node's inode, sent for a name in `parent`. Answers another directory to settle after the reply, or 0. */
 uint64_t door_cached_entry(struct door_entry *entry, uint64_t parent);
 void door_settle(struct dc_door *door, uint64_t parent);
+/* For how long (seconds) the reply that is being made may have the kernel keep the node's attributes. */
+double door_attributes_keep(const struct dc_door *door, struct door_entry *entry);
 /* A reply to a question about the node may make the kernel believe this size (bytes): before it is sent. */
 void door_size_lowered(struct door_entry *entry, uint64_t size);
 void door_cached_name(struct door_entry *directory, const char *name, size_t length);
@@ -163,6 +171,20 @@ int door_notify_entry(struct dc_door *door, uint64_t parent, const char *name, s
 int door_notify_bare(struct dc_door *door, int code);
 /* Before a thread of the door notifies: lets another one serve meanwhile, since the kernel may wait for a request of its own before it lets us go on. */
 void door_step_aside(struct dc_door *door);
+
+/* ---- what must happen once (door_flights.c) ------------------------------------------------------------------------------ */
+/* UNKNOWN: the request was with a predecessor that left no word. */
+enum door_stage { DOOR_NOT_BEGUN, DOOR_BEGUN, DOOR_DONE, DOOR_UNKNOWN };
+struct door_seen {
+	int64_t result; /* DONE */
+	uint64_t value;
+};
+/* How far a predecessor came with this request. */
+enum door_stage door_once_seen(struct dc_door *door, struct door_seen *seen);
+/* Right before and right after the stack's operation. */
+void door_once_begin(struct dc_door *door, uint64_t value);
+void door_once_end(int64_t result, uint64_t value);
+void door_once_answered(void);
 
 /* ---- small helpers of the handlers ---------------------------------------------------------------------------------------- */
 #define DOOR_CALL(door, operation, ...) DC_FILE_CALL((door)->root, operation, __VA_ARGS__)
@@ -186,8 +208,13 @@ static inline void door_reply(fuse_req_t req, int error) {
 }
 /* The node of a number; answers the request and returns NULL when it is stale. */
 struct dc_node *door_node(fuse_req_t req, fuse_ino_t number, struct door_entry **entry);
-/* An operation that must happen once and may have happened: answers EIO and returns true. */
-bool door_doubtful(fuse_req_t req, const char *what);
+/* An operation that must happen once and may have happened: answers EIO. */
+void door_doubt(fuse_req_t req, const char *what);
+/*
+ * One that leaves nothing to ask about: true when it has been answered, with what a predecessor had come to (by `answer`; NULL: it has no more than a status) or with EIO. Else it is to be
+ * done, and has begun; door_once_end follows.
+ */
+bool door_once(fuse_req_t req, const char *what, void (*answer)(fuse_req_t req, int64_t result));
 bool door_is_handle_name(const struct dc_door *door, fuse_ino_t parent, const char *name);
 /* Consumes the caller's reference to `node`. `open`: the raw fuse_open_out that CREATE and TMPFILE append, or NULL. */
 void door_reply_entry(fuse_req_t req, uint64_t parent, struct dc_node *node, double entry_timeout, double attr_timeout, const struct fuse_open_out *open);

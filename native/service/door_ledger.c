@@ -9,11 +9,12 @@
  * A count is written before the reply that it is about, so the kernel never has more than is written; one that died with its reply is counted twice when the request is sent again, and such a
  * node stays until the unmount.
  *
- * The file is sparse: a header, then one entry per index of the table. It belongs to the service alone.
+ * The file is sparse: a header, the requests under way (door_flights.c), then one entry per index of the table. It belongs to the service alone.
  */
 #include "door_ledger.h"
 
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -23,7 +24,7 @@
 #include "door.h"
 
 #define MAGIC 0x64634c47u
-#define VERSION 2u
+#define VERSION 3u
 #define NUMBERS (1u << 22) /* nodes beyond are not recorded; said in the log */
 #define STEP 2048u
 
@@ -40,16 +41,17 @@ struct ledger_file {
 	uint32_t magic, version;
 	_Atomic uint32_t used; /* indices below may be set */
 	uint32_t reserved[13];
+	struct door_flight flights[DOOR_FLIGHTS];
 	struct ledger_entry entries[];
 };
-_Static_assert(sizeof(struct ledger_file) == 64, "the ledger's header is a cache line");
+_Static_assert(offsetof(struct ledger_file, flights) == 64, "the ledger's header is a cache line");
 #define FILE_SIZE (sizeof(struct ledger_file) + NUMBERS * sizeof(struct ledger_entry))
 
 struct door_ledger {
 	struct ledger_file *file;
 	int fd;
 	uint32_t backed; /* numbers that have memory behind them: a full tmpfs must be an error here, not a SIGBUS at the store */
-	bool full;
+	bool full, fresh;
 	char path[600];
 };
 
@@ -70,7 +72,10 @@ static bool map_file(struct door_ledger *ledger) {
 	void *map = MAP_FAILED;
 	ledger->fd = open(ledger->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (ledger->fd < 0) return false;
-	bool sized = fstat(ledger->fd, &st) == 0 && ((size_t)st.st_size == FILE_SIZE || ftruncate(ledger->fd, (off_t)FILE_SIZE) == 0);
+	struct ledger_file head = {0};
+	ledger->fresh = pread(ledger->fd, &head, offsetof(struct ledger_file, flights), 0) < 0 || head.magic != MAGIC || head.version != VERSION;
+	bool sized = (!ledger->fresh || ftruncate(ledger->fd, 0) == 0) && fstat(ledger->fd, &st) == 0;
+	sized = sized && ((size_t)st.st_size == FILE_SIZE || ftruncate(ledger->fd, (off_t)FILE_SIZE) == 0);
 	if (sized && back(ledger, STEP)) map = mmap(NULL, FILE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, ledger->fd, 0);
 	if (map != MAP_FAILED) {
 		ledger->file = map;
@@ -89,13 +94,13 @@ void door_ledger_open(struct dc_door *door) {
 	snprintf(ledger->path, sizeof ledger->path, "%s/door-%u", directory, door->instance->id);
 	if (!door->restarted) unlink(ledger->path); /* a new connection: nothing is held */
 	bool mapped = map_file(ledger);
-	if (mapped && (ledger->file->magic != MAGIC || ledger->file->version != VERSION)) {
-		atomic_store(&ledger->file->used, 0);
+	if (mapped && ledger->fresh) {
 		ledger->file->version = VERSION;
 		ledger->file->magic = MAGIC;
 	}
 	if (mapped) {
 		door->ledger = ledger;
+		door_flights_open(door, ledger->file->flights);
 		return;
 	}
 	door_log(door, LOG_WARNING, "no ledger at %s (%s): after a restart, files still open may show old data", ledger->path, strerror(errno));
@@ -109,6 +114,14 @@ void door_ledger_close(struct dc_door *door) {
 	if (!door->handover) unlink(door->ledger->path);
 	free(door->ledger);
 	door->ledger = NULL;
+}
+
+struct door_flight *door_ledger_flights(struct dc_door *door) {
+	return door->ledger ? door->ledger->file->flights : NULL;
+}
+
+bool door_ledger_new(const struct dc_door *door) {
+	return door->ledger->fresh;
 }
 
 static struct ledger_entry *entry_at(struct dc_door *door, uint32_t index) {

@@ -4,6 +4,22 @@
 
 #include "door_internal.h"
 
+/* One request under way (door_flights.c). */
+#define DOOR_FLIGHTS 256u
+struct door_flight {
+	_Atomic uint64_t unique; /* the kernel's number of the request; 0: free */
+	_Atomic uint32_t stage;  /* enum door_stage */
+	_Atomic uint32_t epoch;  /* of the incarnation that wrote it */
+	int64_t result;
+	uint64_t value;
+	uint64_t reserved[4];
+};
+_Static_assert(sizeof(struct door_flight) == 64, "a record is a cache line");
+
+struct door_flight *door_ledger_flights(struct dc_door *door); /* NULL: there is no ledger */
+void door_flights_open(struct dc_door *door, struct door_flight *flights); /* before any thread serves */
+bool door_ledger_new(const struct dc_door *door);              /* no predecessor has written it, or one that wrote it otherwise */
+
 void door_ledger_open(struct dc_door *door);
 void door_ledger_close(struct dc_door *door);
 /* Under the table's lock: `number` is in use at `index` for `node`, or nothing is (0, NULL). */

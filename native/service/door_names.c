@@ -32,10 +32,21 @@ struct dc_node *door_node(fuse_req_t req, fuse_ino_t number, struct door_entry *
 	return node;
 }
 
-bool door_doubtful(fuse_req_t req, const char *what) {
-	if (!door_current.resent) return false;
+void door_doubt(fuse_req_t req, const char *what) {
 	door_log(door_of(req), LOG_WARNING, "%s was under way when the service died and may have happened: answered EIO", what);
 	door_reply(req, EIO);
+}
+
+bool door_once(fuse_req_t req, const char *what, void (*answer)(fuse_req_t req, int64_t result)) {
+	struct door_seen seen;
+	enum door_stage stage = door_once_seen(door_of(req), &seen);
+	if (stage == DOOR_NOT_BEGUN) {
+		door_once_begin(door_of(req), 0);
+		return false;
+	}
+	if (stage != DOOR_DONE) door_doubt(req, what);
+	else if (answer) answer(req, seen.result);
+	else door_reply(req, (int)seen.result);
 	return true;
 }
 
@@ -99,7 +110,7 @@ void door_reply_entry(fuse_req_t req, uint64_t parent, struct dc_node *node, dou
 			struct fuse_open_out open;
 		} out;
 		door_size_lowered(entry, attr_timeout > 0 ? (uint64_t)attr.st.st_size : 0);
-		door_fill_entry(&out.entry, number, &attr.st, entry_timeout, attr_timeout);
+		door_fill_entry(&out.entry, number, &attr.st, entry_timeout, attr_timeout > 0 ? door_attributes_keep(door, entry) : 0);
 		if (open) out.open = *open;
 		door_current.result = 0;
 		result = send_answer(req, &out, open ? sizeof out : sizeof out.entry);
@@ -199,25 +210,67 @@ void door_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *fo
 	fuse_reply_none(req);
 }
 
-/* ---- making --------------------------------------------------------------------------------------------------------------- */
-static bool is_missing(fuse_req_t req, struct dc_node *directory, const char *name) {
+/* ---- what the names tell about a predecessor's work (door_flights.c) ------------------------------------------------------- */
+/* What the name names: referenced, or NULL and -errno. */
+static int named(fuse_req_t req, struct dc_node *directory, const char *name, struct dc_node **node) {
+	struct dc_door *door = door_of(req);
 	struct door_call call;
-	struct dc_node *node = NULL;
-	size_t consumed;
-	if (!door_current.resent || strlen(name) > DC_NAME_MAX) return false;
-	int result = DOOR_CALL(door_of(req), lookup, door_context(req, &call), directory, name, strlen(name), &node, NULL, &consumed);
-	if (node) DOOR_CALL(door_of(req), forget, node, 1);
-	return result == -ENOENT;
+	size_t consumed = 0, length = strlen(name);
+	*node = NULL;
+	int result = DOOR_CALL(door, lookup, door_context(req, &call), directory, name, length, node, NULL, &consumed);
+	if (!result && consumed == length) return 0;
+	if (*node) DOOR_CALL(door, forget, *node, 1);
+	*node = NULL;
+	return result ? result : -ENOENT;
 }
 
+/* Its inode number; 0: none, and why. */
+static uint64_t named_ino(fuse_req_t req, struct dc_node *directory, const char *name, int *error) {
+	struct dc_node *node;
+	*error = named(req, directory, name, &node);
+	uint64_t ino = node ? node->ino : 0;
+	if (node) DOOR_CALL(door_of(req), forget, node, 1);
+	return ino;
+}
+
+/* Of a removal that was begun on the inode `ino`, or a renaming (`to`, `to_name`): true when it has been answered; else it is to be done. */
+static bool removal_judged(fuse_req_t req, const char *what, struct dc_node *from, const char *name, struct dc_node *to, const char *to_name, uint64_t ino) {
+	int error, to_error = 0;
+	uint64_t now = named_ino(req, from, name, &error);
+	if (!ino ? error == -ENOENT : now == ino) return false;
+	bool gone = ino && (!error || error == -ENOENT);
+	if (gone && (!to || named_ino(req, to, to_name, &to_error) == ino)) door_reply(req, 0);
+	else door_doubt(req, what);
+	return true;
+}
+
+static bool removal_answered(fuse_req_t req, const char *what, struct dc_node *from, const char *name, struct dc_node *to, const char *to_name) {
+	struct door_seen seen;
+	switch (door_once_seen(door_of(req), &seen)) {
+	case DOOR_NOT_BEGUN: return false;
+	case DOOR_BEGUN: return removal_judged(req, what, from, name, to, to_name, seen.value);
+	case DOOR_DONE: door_reply(req, (int)seen.result); return true;
+	default: door_doubt(req, what); return true;
+	}
+}
+
+/* ---- making --------------------------------------------------------------------------------------------------------------- */
+/* What is to be made. */
+struct making {
+	const char *what;
+	fuse_ino_t parent;
+	struct dc_node *directory;
+	const char *name;
+	bool links, shares; /* `shares`: whose it is does not matter (no O_EXCL) */
+	const struct fuse_open_out *open;
+};
+
 /* What every operation that makes, moves or removes a name checks first. Answers and returns NULL if it may not go on. */
-static struct dc_node *name_begin(fuse_req_t req, fuse_ino_t parent, const char *name, const char *what, bool makes) {
+static struct dc_node *name_begin(fuse_req_t req, fuse_ino_t parent, const char *name) {
 	struct dc_door *door = door_of(req);
 	struct door_entry *entry;
 	struct dc_node *directory = door_node(req, parent, &entry);
 	if (!directory) return NULL;
-	/* What a predecessor was to make and is not there has not been made: it is made now. */
-	if (!(makes && is_missing(req, directory, name)) && door_doubtful(req, what)) return NULL;
 	int error = strlen(name) > DC_NAME_MAX ? ENAMETOOLONG : door_is_handle_name(door, parent, name) ? EPERM : 0;
 	if (error) {
 		door_reply(req, error);
@@ -227,60 +280,107 @@ static struct dc_node *name_begin(fuse_req_t req, fuse_ino_t parent, const char 
 	return directory;
 }
 
-static void made(fuse_req_t req, fuse_ino_t parent, struct dc_node *node, int result) {
+/* The kernel takes a link's attributes unconditionally: let it not keep them. */
+static void reply_made(fuse_req_t req, const struct making *making, struct dc_node *node) {
 	struct dc_door *door = door_of(req);
+	door_reply_entry(req, making->parent, node, door->timeout, making->links ? 0 : door->timeout, making->open);
+}
+
+/* The predecessor made the inode `ino` under this name. */
+static void reply_named(fuse_req_t req, const struct making *making, uint64_t ino) {
+	struct dc_node *node;
+	if (!named(req, making->directory, making->name, &node) && node->ino == ino) {
+		reply_made(req, making, node);
+		return;
+	}
+	if (node) DOOR_CALL(door_of(req), forget, node, 1);
+	door_doubt(req, making->what); /* it is somebody else's by now */
+}
+
+/* True: it was with a predecessor, and has been answered. What was begun and is not there has not been made. */
+static bool making_answered(fuse_req_t req, const struct making *making) {
+	struct door_seen seen;
+	enum door_stage stage = door_once_seen(door_of(req), &seen);
+	int error;
+	if (stage == DOOR_NOT_BEGUN) return false;
+	if (stage == DOOR_DONE) {
+		if (seen.result) door_reply(req, (int)seen.result);
+		else reply_named(req, making, seen.value);
+		return true;
+	}
+	uint64_t ino = named_ino(req, making->directory, making->name, &error);
+	if (error == -ENOENT || making->shares) return false;
+	if (stage == DOOR_BEGUN && making->links && ino == seen.value) reply_named(req, making, ino);
+	else door_doubt(req, making->what);
+	return true;
+}
+
+static void made(fuse_req_t req, const struct making *making, struct dc_node *node, int result) {
+	door_once_end(result, result ? 0 : node->ino);
 	if (result) door_reply(req, result);
-	else door_reply_entry(req, parent, node, door->timeout, door->timeout, NULL);
+	else reply_made(req, making, node);
+}
+
+static int make_file(fuse_req_t req, const struct making *making, mode_t mode, struct dc_node **node) {
+	struct dc_door *door = door_of(req);
+	struct door_call call;
+	struct dc_context *context = door_context(req, &call);
+	door_once_begin(door, 0);
+	int result = DOOR_CALL(door, create, context, making->directory, making->name, mode & 07777, O_RDWR, node, NULL);
+	if (!result) DOOR_CALL(door, close, context, *node, O_RDWR);
+	return result;
 }
 
 void door_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device) {
 	struct dc_door *door = door_of(req);
 	bool regular = S_ISREG(mode);
 	if (regular) door_current.counted = DC_COUNTED_create;
-	struct dc_node *directory = name_begin(req, parent, name, regular ? "create" : "mknod", true), *node = NULL;
-	if (!directory) return;
+	struct dc_node *directory = name_begin(req, parent, name), *node = NULL;
+	struct making making = {.what = regular ? "create" : "mknod", .parent = parent, .directory = directory, .name = name};
+	if (!directory || making_answered(req, &making)) return;
 	struct door_call call;
-	struct dc_context *context = door_context(req, &call);
 	int result;
 	if (regular) {
-		result = DOOR_CALL(door, create, context, directory, name, mode & 07777, O_RDWR, &node, NULL);
-		if (!result) DOOR_CALL(door, close, context, node, O_RDWR);
+		result = make_file(req, &making, mode, &node);
 	} else {
-		result = DOOR_CALL(door, mknod, context, directory, name, mode, device, &node, NULL);
+		door_once_begin(door, 0);
+		result = DOOR_CALL(door, mknod, door_context(req, &call), directory, name, mode, device, &node, NULL);
 	}
-	made(req, parent, node, result == -EEXIST ? -ESTALE : result);
+	made(req, &making, node, result == -EEXIST ? -ESTALE : result);
 }
 
 void door_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode) {
-	struct dc_node *directory = name_begin(req, parent, name, "mkdir", true), *node = NULL;
-	if (!directory) return;
+	struct dc_node *directory = name_begin(req, parent, name), *node = NULL;
+	struct making making = {.what = "mkdir", .parent = parent, .directory = directory, .name = name};
+	if (!directory || making_answered(req, &making)) return;
 	struct door_call call;
+	door_once_begin(door_of(req), 0);
 	int result = DOOR_CALL(door_of(req), mkdir, door_context(req, &call), directory, name, mode & 07777, &node, NULL);
-	made(req, parent, node, result);
+	made(req, &making, node, result);
 }
 
 void door_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name) {
-	struct dc_node *directory = name_begin(req, parent, name, "symlink", true), *node = NULL;
-	if (!directory) return;
+	struct dc_node *directory = name_begin(req, parent, name), *node = NULL;
+	struct making making = {.what = "symlink", .parent = parent, .directory = directory, .name = name};
+	if (!directory || making_answered(req, &making)) return;
 	struct door_call call;
+	door_once_begin(door_of(req), 0);
 	int result = DOOR_CALL(door_of(req), symlink, door_context(req, &call), directory, name, target, &node, NULL);
-	made(req, parent, node, result);
+	made(req, &making, node, result);
 }
 
 void door_link(fuse_req_t req, fuse_ino_t number, fuse_ino_t new_parent, const char *new_name) {
 	struct dc_door *door = door_of(req);
-	struct dc_node *directory = name_begin(req, new_parent, new_name, "link", true);
-	if (!directory) return;
+	struct dc_node *directory = name_begin(req, new_parent, new_name);
+	struct making making = {.what = "link", .parent = new_parent, .directory = directory, .name = new_name, .links = true};
+	if (!directory || making_answered(req, &making)) return;
 	struct dc_node *node = door_node(req, number, NULL);
 	if (!node) return;
 	struct door_call call;
+	door_once_begin(door, node->ino);
 	int result = DOOR_CALL(door, link, door_context(req, &call), node, directory, new_name, NULL);
-	if (result) {
-		door_reply(req, result);
-		return;
-	}
-	DOOR_CALL(door, reference, node, 1);
-	door_reply_entry(req, new_parent, node, door->timeout, 0, NULL); /* the kernel takes a link's attributes unconditionally: let it not keep them */
+	if (!result) DOOR_CALL(door, reference, node, 1);
+	made(req, &making, node, result);
 }
 
 /* Only where opens are requests (cache: none). O_EXCL is known here. */
@@ -291,46 +391,53 @@ void door_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 		door_reply(req, ENOSYS);
 		return;
 	}
-	struct dc_node *directory = name_begin(req, parent, name, "create", true), *node = NULL;
-	if (!directory) return;
-	struct door_call call;
-	struct dc_context *context = door_context(req, &call);
-	int result = DOOR_CALL(door, create, context, directory, name, mode & 07777, O_RDWR, &node, NULL);
-	if (result) {
-		door_reply(req, result == -EEXIST && !(info->flags & O_EXCL) ? -ESTALE : result);
-		return;
-	}
-	DOOR_CALL(door, close, context, node, O_RDWR);
 	struct fuse_open_out open;
 	door_open_out(door, &open);
-	door_reply_entry(req, parent, node, door->timeout, door->timeout, &open);
+	struct dc_node *directory = name_begin(req, parent, name), *node = NULL;
+	struct making making = {.what = "create", .parent = parent, .directory = directory, .name = name, .shares = !(info->flags & O_EXCL), .open = &open};
+	if (!directory || making_answered(req, &making)) return;
+	int result = make_file(req, &making, mode, &node);
+	made(req, &making, node, result == -EEXIST && !(info->flags & O_EXCL) ? -ESTALE : result);
 }
 
 /* ---- removing and moving -------------------------------------------------------------------------------------------------- */
+static void removal_begin(fuse_req_t req, struct dc_node *directory, const char *name) {
+	int error;
+	door_once_begin(door_of(req), named_ino(req, directory, name, &error));
+}
+
+static void removed(fuse_req_t req, int result) {
+	door_once_end(result, 0);
+	door_reply(req, result);
+}
+
 void door_unlink(fuse_req_t req, fuse_ino_t parent, const char *name) {
-	struct dc_node *directory = name_begin(req, parent, name, "unlink", false);
-	if (!directory) return;
+	struct dc_node *directory = name_begin(req, parent, name);
+	if (!directory || removal_answered(req, "unlink", directory, name, NULL, NULL)) return;
 	struct door_call call;
-	door_reply(req, DOOR_CALL(door_of(req), unlink, door_context(req, &call), directory, name));
+	removal_begin(req, directory, name);
+	removed(req, DOOR_CALL(door_of(req), unlink, door_context(req, &call), directory, name));
 }
 
 void door_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name) {
-	struct dc_node *directory = name_begin(req, parent, name, "rmdir", false);
-	if (!directory) return;
+	struct dc_node *directory = name_begin(req, parent, name);
+	if (!directory || removal_answered(req, "rmdir", directory, name, NULL, NULL)) return;
 	struct door_call call;
-	door_reply(req, DOOR_CALL(door_of(req), rmdir, door_context(req, &call), directory, name));
+	removal_begin(req, directory, name);
+	removed(req, DOOR_CALL(door_of(req), rmdir, door_context(req, &call), directory, name));
 }
 
 void door_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name, unsigned flags) {
-	struct dc_node *from = name_begin(req, parent, name, "rename", false);
-	struct dc_node *to = from ? name_begin(req, new_parent, new_name, "rename", false) : NULL;
+	struct dc_node *from = name_begin(req, parent, name), *to = from ? name_begin(req, new_parent, new_name) : NULL;
 	if (!to) return;
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
 		door_reply(req, EINVAL);
 		return;
 	}
+	if (removal_answered(req, "rename", from, name, to, new_name)) return;
 	struct door_call call;
-	door_reply(req, DOOR_CALL(door_of(req), rename, door_context(req, &call), from, name, to, new_name, flags));
+	removal_begin(req, from, name);
+	removed(req, DOOR_CALL(door_of(req), rename, door_context(req, &call), from, name, to, new_name, flags));
 }
 
 void door_readlink(fuse_req_t req, fuse_ino_t number) {
@@ -348,7 +455,7 @@ void door_readlink(fuse_req_t req, fuse_ino_t number) {
 }
 
 /* ---- requests that libfuse does not know ---------------------------------------------------------------------------------- */
-/* O_TMPFILE: struct fuse_create_in, answered as CREATE is. */
+/* O_TMPFILE: struct fuse_create_in, answered as CREATE is. Sent again it is made again: nobody knows of the other one. */
 static bool raw_tmpfile(struct dc_door *door, const struct fuse_in_header *header, size_t length) {
 	struct fuse_create_in in;
 	if (length < sizeof *header + sizeof in) return false;
@@ -357,7 +464,7 @@ static bool raw_tmpfile(struct dc_door *door, const struct fuse_in_header *heade
 	struct dc_context context = {.cred = &cred, .pid = (pid_t)header->pid};
 	struct door_entry *entry = door_entry_of(door, header->nodeid);
 	struct dc_node *directory = entry ? atomic_load(&entry->node) : NULL, *node = NULL;
-	int result = door_current.resent ? -EIO : directory ? 0 : -ESTALE;
+	int result = directory ? 0 : -ESTALE;
 	if (!result) result = DOOR_CALL(door, tmpfile, &context, directory, in.mode & 07777, O_RDWR, &node, NULL);
 	if (result) {
 		send_error(NULL, result == -ENOSYS ? -EOPNOTSUPP : result);

@@ -81,6 +81,8 @@ static void entry_reset(struct door_entry *entry) {
 	atomic_store(&entry->parent, 0);
 	atomic_store(&entry->streak, 0);
 	atomic_store(&entry->pushed_ns, 0);
+	atomic_store(&entry->changed_ns, 0);
+	atomic_store(&entry->landed_ns, 0);
 	door_size_lowered(entry, 0);
 	for (unsigned i = 0; i < DOOR_NAME_WORDS; i++) atomic_store(&entry->names[i], 0);
 }
@@ -216,6 +218,7 @@ bool door_entry_restore(struct dc_door *door, uint32_t index, uint64_t number, u
 	atomic_store(&node->core.door, entry);
 	atomic_store(&node->core.kernel_lookups, lookups);
 	door_cached_set(node, DOOR_ATTRIBUTES | DOOR_PAGES | DOOR_ENTRIES);
+	if (!S_ISDIR(node->type)) atomic_store(&entry->changed_ns, dc_now_ns()); /* perhaps, and not said */
 	return true;
 }
 

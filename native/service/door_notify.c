@@ -10,10 +10,17 @@
  *     What it does not guard is an inode that it does not have yet: the notification finds nothing, then the requester wakes up and makes the inode with old attributes. But it does so
  *     under the lock of the directory that it looked in. So a reply that may make an inode is marked too (FRESH, and the directory), and the changer first sends a notification for an
  *     impossible name in that directory: when that returns, whoever was looking there is through. (A lookup outside of the lock, d_revalidate, concerns an inode that exists and is held.)
+ *     Linux 6.19 to 7.1 look the name up first and return when they do not have it, without the lock. There nothing of this holds, and the kernel is given no names, attributes and listings to
+ *     keep (keeps_names): then nothing that is under way can leave anything old behind but pages, which have locks of their own.
  *  3. Bits are cleared only when the notification is through and nobody announced anything meanwhile: each announcement also counts in the upper bits of the word, and the
  *     clearing is a compare-and-swap. Two changers at once may both notify; neither relies on the other's being done.
  *  4. A file that grows: the kernel's size matters where it asks nobody, in a mapping, whose pages beyond that size fault. So a change that adds pages to a file of which the kernel has an
  *     inode pushes the size (tell_size), whether or not the kernel caches anything else.
+ *  5. The kernel reads an inode's attributes without the lock under which it writes them. New ones it first declares valid and then writes (fuse_change_attributes_common), so who asks at
+ *     that very moment gets old ones, or some old and some new, however long ago the change was acknowledged. A time of validity that has run out hides that. So the attributes of a file
+ *     that is changed elsewhere are not to be kept: the kernel takes them, while what it had is out of date by its own clock. When nothing has changed for a while, and they have been
+ *     taken once, they may be kept for a second (door_attributes_keep). What is left is the first change after a quiet time: what the kernel then holds is valid for long, and between two
+ *     instructions of its own it still believes so.
  */
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -23,6 +30,8 @@
 #define STREAK_MAX 8u
 #define PAGE 4096u
 #define LOWERED_BITS 16u
+#define QUIET_NS UINT64_C(2000000000)   /* more than DOOR_SHARED */
+#define LANDING_NS UINT64_C(200000000)  /* more than a reply's way */
 #define NO_NAME "\001diciclo"
 
 void door_cached_set(struct dc_node *node, uint32_t bits) {
@@ -100,6 +109,15 @@ void door_settle(struct dc_door *door, uint64_t parent) {
 	door_notify_entry(door, parent, NO_NAME, sizeof NO_NAME - 1);
 }
 
+/* ---- the kernel's attributes ----------------------------------------------------------------------------------------------- */
+double door_attributes_keep(const struct dc_door *door, struct door_entry *entry) {
+	uint64_t changed = atomic_load(&entry->changed_ns), landed = atomic_load(&entry->landed_ns);
+	if (!changed || door->timeout <= 0) return door->timeout;
+	uint64_t now = dc_now_ns();
+	if (landed <= changed) atomic_compare_exchange_strong(&entry->landed_ns, &landed, now);
+	return landed <= changed || now < landed + LANDING_NS || now < changed + QUIET_NS ? 0 : DOOR_SHARED;
+}
+
 /* ---- changes made elsewhere ----------------------------------------------------------------------------------------------- */
 /* The kernel's view of a node as a changer finds it. False: nothing to tell. */
 struct view {
@@ -120,6 +138,11 @@ static bool look(struct dc_door *door, struct dc_node *node, uint32_t bits, stru
 	return view->number != 0 && atomic_load(&view->entry->node) == node; /* not the entry's next use */
 }
 
+/* Before the kernel is told. A directory's attributes that change with its names do not count: every path through it would ask. */
+static void attributes_changed(const struct view *view) {
+	if (view->cached & DOOR_ATTRIBUTES) atomic_store(&view->entry->changed_ns, dc_now_ns());
+}
+
 /* Whoever is about to make an inode from an earlier reply is through afterwards. */
 static void see_through(struct dc_door *door, struct view *view) {
 	if (!(view->cached & DOOR_FRESH) || view->seen_through) return;
@@ -137,6 +160,7 @@ static void tell_inode(struct dc_door *door, struct dc_node *node, struct view *
 void dc_door_changed_attr(struct dc_door *door, struct dc_node *node) {
 	struct view view;
 	if (!look(door, node, DOOR_ATTRIBUTES, &view)) return;
+	attributes_changed(&view);
 	tell_inode(door, node, &view, -1, 0, DOOR_ATTRIBUTES);
 }
 
@@ -186,6 +210,7 @@ static void tell_size_of(struct dc_door *door, struct dc_node *node, struct view
 void dc_door_changed_data(struct dc_door *door, struct dc_node *node, off_t offset, off_t length) {
 	struct view view;
 	if (!look(door, node, DOOR_ATTRIBUTES | DOOR_PAGES | DOOR_INODE, &view)) return;
+	attributes_changed(&view);
 	if (length > 0) tell_size(door, &view, (uint64_t)offset + (uint64_t)length);
 	else tell_size_of(door, node, &view);
 	if (!(view.cached & (DOOR_ATTRIBUTES | DOOR_PAGES))) return;

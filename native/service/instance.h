@@ -58,9 +58,12 @@ struct dc_door_options {
 	const unsigned char *init_request; /* the kernel's FUSE_INIT as pool-init read it */
 	size_t init_length;
 	bool cache;              /* false: OPEN answers direct I/O and timeouts are zero */
+	bool unlocked;           /* with `cache`: this kernel looks a name up before it locks the directory (dc_door_kernel_unlocked) */
 	unsigned threads_max;
 	bool held;               /* dc_door_serve comes later: a predecessor's requests are decided about first */
 };
+/* Of a kernel's release: does FUSE_NOTIFY_INVAL_ENTRY of a name that it does not have return without the directory's lock? */
+bool dc_door_kernel_unlocked(const char *release);
 /* Starts serving. The INIT answer is always written; a second one after a restart fails with ENOENT and is ignored. */
 struct dc_door *dc_door_start(struct dc_instance *instance, const struct dc_door_options *options, struct dc_error *error);
 /* Of a held door: 0 or -errno. Until then nothing is told to the kernel either; it hears that all it knows is in doubt. */

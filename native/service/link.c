@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <syslog.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "../init/link.h"
@@ -222,8 +223,9 @@ static int open_door(struct dc_instance *instance, struct message *message, stru
 	int fd = take(message, 1);
 	if (fd < 0) return 0; /* no kernel door asked for */
 	unsigned char init[512];
+	struct utsname kernel;
 	struct dc_door_options options = {.fuse_fd = fd, .init_request = init, .init_length = hex(text_of(message, "init"), init, sizeof init),
-		.cache = strcmp(text_of(message, "cache"), "none") != 0, .threads_max = service_link.options.door_threads, .held = !service_link.going};
+		.cache = strcmp(text_of(message, "cache"), "none") != 0, .unlocked = uname(&kernel) != 0 || dc_door_kernel_unlocked(kernel.release), .threads_max = service_link.options.door_threads, .held = !service_link.going};
 	instance->door = dc_door_start(instance, &options, error);
 	return instance->door ? 0 : -(error->code ? error->code : EIO);
 }

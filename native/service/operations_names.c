@@ -10,7 +10,6 @@
 /* A name was made, removed or replaced below `parent`. */
 static void changed(struct dc_request *request, struct dc_node *parent, const char *name) {
 	dc_door_changed_entry(request->instance->door, parent, name);
-	dc_door_changed_attr(request->instance->door, parent);
 }
 
 /* The parent and name of something to be made. `slash`: a trailing slash is allowed (directories). */

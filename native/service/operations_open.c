@@ -62,7 +62,6 @@ static int64_t open_existing(struct dc_request *request, struct dc_node *node, s
 
 static int64_t created(struct dc_request *request, struct dc_walk *walk, struct dc_node *node, const struct dc_attr *attr, int flags) {
 	dc_door_changed_entry(request->instance->door, walk->at, walk->name);
-	dc_door_changed_attr(request->instance->door, walk->at);
 	return give_handle(request, node, attr, flags);
 }
 

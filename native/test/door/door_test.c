@@ -2,11 +2,14 @@
 #include "suites.h"
 
 const struct test tests[] = {
-#define X(function) {#function, function, true},
+#define X(function) {#function, function, true, false},
 	DOOR_TESTS(X) DOOR_CACHED_TESTS(X)
 #undef X
-#define X(function) {#function "/none", function, false},
+#define X(function) {#function "/none", function, false, false},
 	DOOR_TESTS(X)
+#undef X
+#define X(function) {#function "/unlocked", function, true, true},
+	DOOR_UNLOCKED_TESTS(X)
 #undef X
 	{0},
 };

@@ -36,6 +36,7 @@ struct world {
 	struct dc_file_binding binding;
 	_Atomic(hook_function) before[HOOK_COUNT], after[HOOK_COUNT]; /* threads of the door read them while a test sets them */
 	_Atomic uint64_t counts[DC_COUNTED_COUNT], errors[DC_COUNTED_COUNT];
+	bool unlocked;     /* as if the kernel were one that looks names up before it locks the directory */
 	struct dc_node *_Atomic handle_node; /* what dc_handle_node answers for number 1 */
 };
 extern struct world world;
@@ -47,7 +48,7 @@ int run_tests(int argc, char **argv);
 struct test {
 	const char *name;
 	void (*run)(void);
-	bool cache;
+	bool cache, unlocked;
 };
 extern const struct test tests[];
 /* name suites, NULL-terminated, for door_test.c */
@@ -63,6 +64,7 @@ void change_create(const char *name, const char *text);
 void change_write(const char *name, off_t offset, const char *text);
 void change_truncate(const char *name, off_t size);
 void change_mode(const char *name, mode_t mode);
+void change_owner(const char *name, uid_t owner, mode_t mode);
 void change_unlink(const char *name);
 void change_rename(const char *from, const char *to);
 void change_mkdir(const char *name);

@@ -2,8 +2,9 @@
 #include "suites.h"
 
 #include <semaphore.h>
-#include <sys/mman.h>
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 static sem_t reached, go_on;
@@ -167,7 +168,7 @@ static void *resent_unlink(void *argument) {
 	return (void *)(intptr_t)(unlink(path("victim")) == 0 ? 0 : errno);
 }
 
-/* Requests under way when the service dies: stat is repeated, unlink (done, but unanswered) answers EIO and is not done twice. Made in two processes: the service half is killed. */
+/* Requests under way when the service dies: stat is repeated, unlink (done, but neither noted nor answered) is answered by what its name says and is not done twice. In two processes: the service half is killed. */
 void life_resend(void) {
 	if (!kernel_resends()) return;
 	CHECK(mkdir(path("d"), 0755) == 0);
@@ -179,6 +180,7 @@ void life_resend(void) {
 	CHECK(pipe(ready) == 0);
 	pid_t service = fork();
 	if (service == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(ready[0]);
 		arm(2);
 		world.before[HOOK_LOOKUP] = NULL;
@@ -205,12 +207,159 @@ void life_resend(void) {
 	void *unlinked, *found;
 	pthread_join(unlinker, &unlinked);
 	pthread_join(statter, &found);
-	CHECK((int)(intptr_t)unlinked == EIO);
+	CHECK((int)(intptr_t)unlinked == 0);
 	CHECK(found);
 	struct stat st;
 	CHECK_ERRNO(stat(path("victim"), &st), ENOENT);
 	write_file(path("victim"), "again");
 	CHECK(!strcmp(read_file(path("victim")), "again"));
+}
+
+/* ---- what must happen once, killed at each of its steps --------------------------------------------------------------------- */
+static void *once_create(void *argument) {
+	(void)argument;
+	int fd = open(path("once"), O_CREAT | O_EXCL | O_WRONLY, 0640);
+	return (void *)(intptr_t)(fd >= 0 ? close(fd) : errno);
+}
+static void *once_unlink(void *argument) {
+	(void)argument;
+	return (void *)(intptr_t)(unlink(path("once")) == 0 ? 0 : errno);
+}
+static void created_then_hold(struct dc_node *node) {
+	(void)node;
+	world.after[HOOK_GETATTR] = hold_here; /* the answer's */
+}
+
+/* The operation's errno when the service is killed where a hook holds it, and a successor goes on. */
+static int killed_at(void *(*operation)(void *), hook_function before_create, hook_function after_create, hook_function before_unlink, hook_function after_unlink) {
+	int ready[2];
+	char c;
+	pthread_t caller;
+	void *result;
+	world_stack();
+	CHECK(pipe(ready) == 0);
+	pid_t service = fork();
+	if (service == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		arm(1);
+		world_door(true, 8);
+		world.before[HOOK_CREATE] = before_create;
+		world.after[HOOK_CREATE] = after_create;
+		world.before[HOOK_UNLINK] = before_unlink;
+		world.after[HOOK_UNLINK] = after_unlink;
+		CHECK(write(ready[1], "r", 1) == 1);
+		while (sem_wait(&reached)) continue;
+		CHECK(write(ready[1], "h", 1) == 1);
+		for (;;) pause();
+	}
+	world.host.epoch++; /* the child's */
+	CHECK(read(ready[0], &c, 1) == 1);
+	CHECK(pthread_create(&caller, NULL, operation, NULL) == 0);
+	CHECK(read(ready[0], &c, 1) == 1 && c == 'h');
+	CHECK(kill(service, SIGKILL) == 0 && waitpid(service, NULL, 0) == service);
+	close(ready[0]);
+	close(ready[1]);
+	world_door(true, 8);
+	pthread_join(caller, &result);
+	return (int)(intptr_t)result;
+}
+
+void life_once(void) {
+	if (!kernel_resends()) return;
+	struct stat st;
+	CHECK(killed_at(once_create, hold_here, NULL, NULL, NULL) == 0); /* begun, not made */
+	CHECK(stat(path("once"), &st) == 0 && (st.st_mode & 0777) == 0640);
+	CHECK(killed_at(once_unlink, NULL, NULL, hold_here, NULL) == 0); /* begun, not removed */
+	CHECK_ERRNO(stat(path("once"), &st), ENOENT);
+	CHECK(killed_at(once_create, NULL, created_then_hold, NULL, NULL) == 0); /* made and noted */
+	CHECK(stat(path("once"), &st) == 0);
+	CHECK(killed_at(once_unlink, NULL, NULL, NULL, hold_here) == 0); /* removed, not noted: the name tells */
+	CHECK_ERRNO(stat(path("once"), &st), ENOENT);
+	CHECK(killed_at(once_create, NULL, hold_here, NULL, NULL) == EIO); /* made, not noted: perhaps by somebody else */
+	CHECK(stat(path("once"), &st) == 0);
+}
+
+/*
+ * Killed again and again at any moment, while threads make, rename, link and remove names of their own. Every answer must be true, and EIO the exception.
+ * KILLS: how many (default 40).
+ */
+#define MAKERS 3u
+static _Atomic bool killing_over;
+static _Atomic unsigned once_done, once_doubt;
+
+/* A name that a step left behind or not: after EIO either is right. */
+static bool step(int result, const char *what) {
+	if (result == 0) {
+		atomic_fetch_add(&once_done, 1);
+		return true;
+	}
+	if (errno != EIO) fprintf(stderr, "  %s: %s\n", what, strerror(errno));
+	CHECK(errno == EIO);
+	atomic_fetch_add(&once_doubt, 1);
+	return false;
+}
+static bool present(const char *name) {
+	return access(backing_path(name), F_OK) == 0;
+}
+static void *make_and_remove(void *argument) {
+	unsigned maker = (unsigned)(uintptr_t)argument;
+	char first[32], second[32], third[32];
+	for (unsigned i = 0; !atomic_load(&killing_over); i++) {
+		snprintf(first, sizeof first, "m%u-%u", maker, i);
+		snprintf(second, sizeof second, "n%u-%u", maker, i);
+		snprintf(third, sizeof third, "l%u-%u", maker, i);
+		if (i % 4 == 3) { /* a directory */
+			if (step(mkdir(path(first), 0755), "mkdir")) CHECK(present(first));
+			if (present(first) && step(rmdir(path(first)), "rmdir")) CHECK(!present(first));
+			rmdir(backing_path(first));
+			continue;
+		}
+		int fd = open(path(first), O_CREAT | O_EXCL | O_WRONLY, 0644);
+		if (step(fd < 0 ? -1 : 0, "create")) CHECK(close(fd) == 0 && present(first));
+		if (present(first) && step(rename(path(first), path(second)), "rename")) CHECK(!present(first) && present(second));
+		int linked = -1; /* a node that a dead service gave out is lost here (no keeper), and has not been linked */
+		errno = ESTALE;
+		for (int tries = 0; tries < 100 && linked && errno == ESTALE && present(second); tries++) linked = link(path(second), path(third));
+		if (present(second) && step(linked, "link")) CHECK(present(third));
+		if (present(second) && step(unlink(path(second)), "unlink")) CHECK(!present(second));
+		unlink(backing_path(first)), unlink(backing_path(second)), unlink(backing_path(third));
+	}
+	return NULL;
+}
+
+void life_kills(void) {
+	if (!kernel_resends()) return;
+	unsigned kills = getenv("KILLS") ? (unsigned)atoi(getenv("KILLS")) : 40, random = 1;
+	pthread_t makers[MAKERS];
+	int ready[2];
+	char c;
+	world_stack();
+	CHECK(pipe(ready) == 0);
+	for (unsigned i = 0; i <= kills; i++) {
+		pid_t service = fork();
+		if (service == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			world_door(true, 8);
+			CHECK(write(ready[1], "r", 1) == 1);
+			for (;;) pause();
+		}
+		world.host.epoch++;
+		CHECK(read(ready[0], &c, 1) == 1);
+		for (uintptr_t j = 0; i == 0 && j < MAKERS; j++) CHECK(pthread_create(&makers[j], NULL, make_and_remove, (void *)j) == 0);
+		unsigned before = atomic_load(&once_done); /* each service gets something done, however busy the machine */
+		while (atomic_load(&once_done) == before) usleep(1000);
+		random = random * 1103515245u + 12345u;
+		usleep((random >> 8) % 20000);
+		if (i < kills) CHECK(kill(service, SIGKILL) == 0 && waitpid(service, NULL, 0) == service);
+		if (i < kills) continue;
+		atomic_store(&killing_over, true);
+		for (unsigned j = 0; j < MAKERS; j++) pthread_join(makers[j], NULL);
+		CHECK(kill(service, SIGKILL) == 0 && waitpid(service, NULL, 0) == service);
+	}
+	close(ready[0]);
+	close(ready[1]);
+	world_door(true, 8);
+	printf("  %u kills: %u operations answered, %u in doubt\n", kills, atomic_load(&once_done), atomic_load(&once_doubt));
 }
 
 /* Nonsense in place of the INIT request is refused; the descriptor is closed, nothing else happens. */
