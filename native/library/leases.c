@@ -11,6 +11,7 @@
 
 #define REGIONS 4096u
 #define INDEXES 256u
+#define RUN_PAGES 32u
 #define BEFORE_MAPPING 16u /* answers with a place: mapping the cache costs a process what about as many reads do */
 
 struct region {
@@ -196,19 +197,50 @@ static const unsigned char *block_of(struct dc_client *client, struct dc_lease_i
 	return data + at;
 }
 
-static bool read_page(struct dc_file *file, struct dc_lease_index *index, uint64_t id, struct dc_cursor *cursor, uint64_t number, size_t within, size_t bytes) {
+/* Neighbours in the file that lie side by side in memory as well: copied at once. */
+struct run {
+	uint32_t first, count;
+	uint64_t generation[RUN_PAGES];
+};
+
+static uint32_t find_page(const struct dc_lease_index *index, uint64_t id, uint64_t number, uint64_t *generation) {
 	uint32_t page = dc_index_find(&index->index, index->pages, index->bucket_mask, id, number, DC_INDEX_CHAIN_MAX);
-	const struct dc_index_page *at = &index->index.page[page];
-	uint64_t generation = page ? dc_index_begin(at, id, number) : 0;
-	const unsigned char *data = generation ? block_of(file->client, index, page / DC_INDEX_BLOCK_PAGES) : NULL;
-	if (!data) return false;
-	dc_cursor_out(cursor, data + page % DC_INDEX_BLOCK_PAGES * DC_INDEX_PAGE + within, bytes);
-	if (!dc_generation_holds(&at->generation, generation)) return false;
-	if (index->heat) {
-		uint8_t heat = atomic_load_explicit(&index->heat[page], memory_order_relaxed);
-		if (heat < 2) atomic_store_explicit(&index->heat[page], (uint8_t)(heat + 1), memory_order_relaxed);
+	*generation = page ? dc_index_begin(&index->index.page[page], id, number) : 0;
+	return *generation ? page : 0;
+}
+
+static bool find_run(const struct dc_lease_index *index, uint64_t id, uint64_t number, uint64_t last, struct run *run) {
+	run->first = find_page(index, id, number, &run->generation[0]);
+	uint32_t left = DC_INDEX_BLOCK_PAGES - run->first % DC_INDEX_BLOCK_PAGES; /* of its block */
+	for (run->count = 1; run->count < RUN_PAGES && run->count < left && number + run->count <= last; run->count++)
+		if (find_page(index, id, number + run->count, &run->generation[run->count]) != run->first + run->count) break;
+	return run->first != 0;
+}
+
+static bool run_holds(struct dc_lease_index *index, const struct run *run) {
+	for (uint32_t i = 0; i < run->count; i++)
+		if (!dc_generation_holds(&index->index.page[run->first + i].generation, run->generation[i])) return false;
+	for (uint32_t i = 0; index->heat && i < run->count; i++) {
+		_Atomic uint8_t *heat = &index->heat[run->first + i];
+		uint8_t seen = atomic_load_explicit(heat, memory_order_relaxed);
+		if (seen < 2) atomic_store_explicit(heat, (uint8_t)(seen + 1), memory_order_relaxed);
 	}
 	return true;
+}
+
+/* From `at` on, below `end`: how many bytes, 0: none without asking. */
+static size_t read_run(struct dc_file *file, struct dc_lease_index *index, uint64_t id, struct dc_cursor *cursor, uint64_t at, uint64_t end) {
+	struct run run;
+	struct dc_cursor before = *cursor;
+	if (!find_run(index, id, at / DC_INDEX_PAGE, (end - 1) / DC_INDEX_PAGE, &run)) return 0;
+	const unsigned char *data = block_of(file->client, index, run.first / DC_INDEX_BLOCK_PAGES);
+	if (!data) return 0;
+	size_t within = at % DC_INDEX_PAGE, bytes = run.count * (size_t)DC_INDEX_PAGE - within;
+	if (bytes > end - at) bytes = end - at;
+	dc_cursor_out(cursor, data + run.first % DC_INDEX_BLOCK_PAGES * DC_INDEX_PAGE + within, bytes);
+	if (run_holds(index, &run)) return bytes;
+	*cursor = before;
+	return 0;
 }
 
 bool dc_lease_read(struct dc_file *file, struct dc_cursor *cursor, size_t size, off_t offset, struct dc_lease_time time, size_t *done) {
@@ -219,17 +251,9 @@ bool dc_lease_read(struct dc_file *file, struct dc_cursor *cursor, size_t size, 
 	uint64_t id = atomic_load_explicit(&file->lease_id, memory_order_relaxed), at = (uint64_t)offset;
 	int64_t length;
 	if (!dc_index_open(entry, id, time.now, &length)) return false;
-	struct dc_cursor start = *cursor, before;
+	struct dc_cursor start = *cursor;
 	uint64_t end = at >= (uint64_t)length ? at : size < (uint64_t)length - at ? at + size : (uint64_t)length;
-	while (at < end) {
-		size_t within = at % DC_INDEX_PAGE, part = DC_INDEX_PAGE - within < end - at ? DC_INDEX_PAGE - within : end - at;
-		before = *cursor;
-		if (!read_page(file, index, id, cursor, at / DC_INDEX_PAGE, within, part)) {
-			*cursor = before;
-			break;
-		}
-		at += part;
-	}
+	for (size_t got = 1; at < end && got; at += got) got = read_run(file, index, id, cursor, at, end);
 	if (!dc_index_holds(entry, id, length)) {
 		*cursor = start;
 		return false;

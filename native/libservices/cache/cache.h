@@ -220,6 +220,7 @@ void cache_discharge(struct cache *cache, uint64_t bytes);
 uint32_t cache_pages_budget(struct cache *cache);       /* how many pages there may be */
 uint32_t cache_pages_take(struct cache *cache, uint32_t *pages, uint32_t count); /* unowned, generation odd */
 void cache_pages_give(struct cache *cache, const uint32_t *pages, uint32_t count);
+int cache_pages_vectors(struct cache *cache, const uint32_t *pages, uint32_t count, struct iovec *vectors); /* as few as it takes: how many */
 /* Makes them the node's from `index` on. With `replace` they win over what is there (a writer's), else they lose (a filler's). Not at all if the epoch has moved. */
 void cache_pages_publish(struct cache *cache, struct cache_node *node, uint64_t index, const uint32_t *pages, uint32_t count, uint32_t epoch, bool replace);
 bool cache_page_update(struct cache *cache, struct cache_node *node, uint64_t index, size_t offset, const void *data, size_t bytes); /* data NULL: zeros */

@@ -165,7 +165,7 @@ static ssize_t read_missing(struct reading *reading, uint64_t size)
 {
 	struct cache *cache = reading->cache;
 	uint64_t index = reading->offset >> CACHE_PAGE_SHIFT, last = (reading->end - 1) >> CACHE_PAGE_SHIFT, start = index << CACHE_PAGE_SHIFT, until;
-	uint32_t pages[CACHE_RUN_PAGES], epoch, count, wanted, taken, i, filled, limit = cache_pages_budget(cache) / 8;
+	uint32_t pages[CACHE_RUN_PAGES], epoch, count, wanted, taken, filled, limit = cache_pages_budget(cache) / 8;
 	struct iovec vectors[CACHE_RUN_PAGES];
 	ssize_t got;
 
@@ -178,16 +178,14 @@ static ssize_t read_missing(struct reading *reading, uint64_t size)
 	taken = cache_pages_take(cache, pages, count);
 	if (!taken)
 		return read_past(reading, MIN(reading->end - reading->offset, CACHE_PAGE - reading->offset % CACHE_PAGE));
-	for (i = 0; i < taken; i++)
-		vectors[i] = (struct iovec){cache_page_data(cache, pages[i]), CACHE_PAGE};
-	got = CACHE_CALL(cache, read, reading->context, reading->node->below, vectors, (int)taken, (off_t)start, 0);
+	got = CACHE_CALL(cache, read, reading->context, reading->node->below, vectors, cache_pages_vectors(cache, pages, taken, vectors), (off_t)start, 0);
 	if (got <= 0) {
 		cache_pages_give(cache, pages, taken);
 		return got;
 	}
 	filled = (uint32_t)(((size_t)got + CACHE_PAGE - 1) / CACHE_PAGE);
 	if ((size_t)got % CACHE_PAGE)
-		memset((char *)vectors[filled - 1].iov_base + (size_t)got % CACHE_PAGE, 0, CACHE_PAGE - (size_t)got % CACHE_PAGE);
+		memset(cache_page_data(cache, pages[filled - 1]) + (size_t)got % CACHE_PAGE, 0, CACHE_PAGE - (size_t)got % CACHE_PAGE);
 	until = MIN(reading->end, start + (uint64_t)got);
 	if (filled > wanted)
 		CACHE_COUNT(cache, readahead, filled - wanted);

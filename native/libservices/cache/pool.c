@@ -272,13 +272,37 @@ static uint32_t take_one(struct cache *cache)
 /* ---- for the others ------------------------------------------------------------------------------------------------------- */
 uint32_t cache_pages_take(struct cache *cache, uint32_t *pages, uint32_t count)
 {
-	uint32_t taken = 0;
+	uint32_t taken = 0, i;
+	bool backwards;
 
 	pthread_mutex_lock(&cache->pool.lock);
 	while (taken < count && (pages[taken] = take_one(cache)))
 		taken++;
 	pthread_mutex_unlock(&cache->pool.lock);
+	/* What was freed together comes back the other way round: neighbours in memory shall be neighbours in the file. */
+	backwards = taken && pages[0] > pages[taken - 1];
+	for (i = 0; backwards && i < taken / 2; i++) {
+		uint32_t page = pages[i];
+		pages[i] = pages[taken - 1 - i];
+		pages[taken - 1 - i] = page;
+	}
 	return taken;
+}
+
+int cache_pages_vectors(struct cache *cache, const uint32_t *pages, uint32_t count, struct iovec *vectors)
+{
+	int used = 0;
+	uint32_t i;
+
+	for (i = 0; i < count; i++) {
+		unsigned char *data = cache_page_data(cache, pages[i]);
+
+		if (used && (unsigned char *)vectors[used - 1].iov_base + vectors[used - 1].iov_len == data)
+			vectors[used - 1].iov_len += CACHE_PAGE;
+		else
+			vectors[used++] = (struct iovec){data, CACHE_PAGE};
+	}
+	return used;
 }
 
 void cache_pages_give(struct cache *cache, const uint32_t *pages, uint32_t count)

@@ -45,20 +45,20 @@ static void doubtful(struct writing *writing, off_t offset, size_t bytes, ssize_
 static ssize_t write_pages(struct writing *writing, uint32_t count, size_t *asked)
 {
 	struct cache *cache = writing->cache;
-	uint32_t pages[CACHE_RUN_PAGES], taken = cache_pages_take(cache, pages, count), i;
+	uint32_t pages[CACHE_RUN_PAGES], taken = cache_pages_take(cache, pages, count);
 	struct iovec vectors[CACHE_RUN_PAGES];
 	size_t bytes = (size_t)taken * CACHE_PAGE;
 	off_t at = writing->offset;
+	int used, i;
 	ssize_t put;
 
 	if (!taken)
 		return -ENOBUFS;
 	*asked = bytes;
-	for (i = 0; i < taken; i++) {
-		vectors[i] = (struct iovec){cache_page_data(cache, pages[i]), CACHE_PAGE};
-		cache_cursor_copy(cache, &writing->cursor, vectors[i].iov_base, NULL, CACHE_PAGE);
-	}
-	put = CACHE_CALL(cache, write, writing->context, writing->node->below, vectors, (int)taken, &at, writing->flags);
+	used = cache_pages_vectors(cache, pages, taken, vectors);
+	for (i = 0; i < used; i++)
+		cache_cursor_copy(cache, &writing->cursor, vectors[i].iov_base, NULL, vectors[i].iov_len);
+	put = CACHE_CALL(cache, write, writing->context, writing->node->below, vectors, used, &at, writing->flags);
 	writing->offset = at + (put > 0 ? put : 0);
 	if (put != (ssize_t)bytes) {
 		cache_pages_give(cache, pages, taken);
