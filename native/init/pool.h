@@ -42,8 +42,8 @@ struct dc_service {
 	struct dc_line line;
 	struct dc_backoff backoff;
 	struct dc_timer timer;      /* start timeout, or back-off */
-	struct dc_source leader;    /* pidfd of its first thread */
-	struct dc_timer stuck;      /* that has ended, and others not */
+	struct dc_source thread;    /* pidfd of one of its threads */
+	struct dc_timer stuck;      /* that has ended, and the process not */
 	uint64_t epoch, restarts;
 	unsigned clones;            /* /dev/fuse descriptors wanted per mount besides the first */
 	void (*quitted)(struct dc_pool *pool);

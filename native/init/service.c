@@ -1,16 +1,21 @@
 /*
  * service.c - the service: started, told everything (link.h), started again when it ends.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "link.h"
@@ -20,9 +25,11 @@
 #define START_MS 25000u
 #define QUIT_MS 10000u
 #define STUCK_MS 1000u
+#define FUSE_DEVICE makedev(10, 229) /* Documentation/admin-guide/devices.txt */
 #define LOG_NAME "log/service.log"
 
 static void spawn(struct dc_pool *pool);
+static void watch_thread(struct dc_pool *pool, json_int_t thread);
 
 static struct dc_pool *pool_of_process(struct dc_process *process) {
 	return process->pool;
@@ -46,6 +53,7 @@ static void on_service_ready(struct dc_pool *pool, json_t *message) {
 	service->clones = clones < 0 ? 0 : clones > DC_LINK_CLONES_MAX ? DC_LINK_CLONES_MAX : (unsigned)clones;
 	service->state = DC_SERVICE_RUNNING;
 	dc_timer_clear(&pool->loop, &service->timer);
+	watch_thread(pool, number_of(message, "thread"));
 	dc_keepers_settle(pool);
 	dc_watchdog_start(pool);
 	dc_record_write(pool);
@@ -122,47 +130,88 @@ static void end_for_another(struct dc_pool *pool) {
 
 /*
  * A killed service may not be able to end: a thread that tells the kernel of a change waits for a directory's lock, uninterruptibly, and who holds the lock waits for an answer that only a
- * successor will give. So the end of its first thread is watched (Linux 6.9), and when the others do not follow it counts as ended: none of them will run its code again, and
- * they go when they get the lock.
+ * successor will give. So the end of a thread that cannot be caught like this is watched (Linux 6.9; its first thread's end is told only when all have ended, since 6.15), and when the process is
+ * dead and all that is left of it do nothing but that, it counts as ended: none of them will run its code again, and they go when they get the lock. A thread that stands in a write to a file is
+ * waited for: the write may still be made, and must not come after the successor's.
  */
-static void leader_forget(struct dc_pool *pool) {
+static bool tells_the_kernel(struct dc_pool *pool, const char *task) {
+	char path[128], text[256];
+	long number;
+	unsigned long fd;
+	struct stat st;
+	snprintf(path, sizeof path, "%s/syscall", task);
+	if (dc_read_file(pool->host_proc_fd, path, text, sizeof text) <= 0 || sscanf(text, "%ld %lx", &number, &fd) != 2 || (number != SYS_write && number != SYS_writev)) return false;
+	snprintf(path, sizeof path, "%s/fd/%lu", task, fd);
+	return fstatat(pool->host_proc_fd, path, &st, 0) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == FUSE_DEVICE;
+}
+
+static bool waits_for_successor(struct dc_pool *pool) {
+	char path[64], text[512];
+	int leader = pool->service.process.host_pid, left = 0;
+	snprintf(path, sizeof path, "%d/stat", leader);
+	if (dc_read_file(pool->host_proc_fd, path, text, sizeof text) <= 0 || !strstr(text, ") Z ")) return false;
+	snprintf(path, sizeof path, "%d/task", leader);
+	int fd = openat(pool->host_proc_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *tasks = fd >= 0 ? fdopendir(fd) : NULL;
+	if (!tasks) {
+		if (fd >= 0) close(fd);
+		return false;
+	}
+	bool all = true;
+	for (struct dirent *entry; all && (entry = readdir(tasks));) {
+		int thread = atoi(entry->d_name);
+		char task[96];
+		if (thread <= 0 || thread == leader) continue;
+		left++;
+		snprintf(task, sizeof task, "%d/task/%d", leader, thread);
+		all = tells_the_kernel(pool, task);
+	}
+	closedir(tasks);
+	return all && left;
+}
+
+static void thread_forget(struct dc_pool *pool) {
 	struct dc_service *service = &pool->service;
 	dc_timer_clear(&pool->loop, &service->stuck);
-	if (service->leader.fd < 0) return;
-	int fd = service->leader.fd;
-	dc_source_remove(&pool->loop, &service->leader);
+	if (service->thread.fd < 0) return;
+	int fd = service->thread.fd;
+	dc_source_remove(&pool->loop, &service->thread);
 	close(fd);
-	service->leader.fd = -1;
+	service->thread.fd = -1;
 }
 
 static void on_stuck(struct dc_timer *timer) {
 	struct dc_pool *pool = dc_container_of(timer, struct dc_pool, service.stuck);
 	struct dc_process *process = &pool->service.process;
 	if (!dc_process_lives(process)) return;
+	if (!waits_for_successor(pool)) {
+		dc_timer_set(&pool->loop, timer, STUCK_MS, on_stuck);
+		return;
+	}
 	dc_log("threads of the killed service wait in the kernel for its successor, which is started");
 	dc_child_abandon(&pool->loop, &process->child);
 	process->ended(process, SIGKILL);
 }
 
-static void on_leader(struct dc_source *source, uint32_t events) {
-	struct dc_pool *pool = dc_container_of(source, struct dc_pool, service.leader);
-	leader_forget(pool);
+static void on_thread_ended(struct dc_source *source, uint32_t events) {
+	struct dc_pool *pool = dc_container_of(source, struct dc_pool, service.thread);
+	thread_forget(pool);
 	dc_timer_set(&pool->loop, &pool->service.stuck, STUCK_MS, on_stuck);
 }
 
-static void watch_leader(struct dc_pool *pool) {
+static void watch_thread(struct dc_pool *pool, json_int_t thread) {
 	struct dc_service *service = &pool->service;
-	int fd = (int)syscall(SYS_pidfd_open, service->process.child.pid, O_EXCL); /* PIDFD_THREAD; EINVAL before Linux 6.9 */
-	if (fd >= 0 && dc_source_add(&pool->loop, &service->leader, fd, EPOLLIN, on_leader) < 0) {
+	int fd = thread > 0 && thread <= INT_MAX ? (int)syscall(SYS_pidfd_open, (int)thread, O_EXCL) : -1; /* PIDFD_THREAD; EINVAL before Linux 6.9 */
+	if (fd >= 0 && dc_source_add(&pool->loop, &service->thread, fd, EPOLLIN, on_thread_ended) < 0) {
 		close(fd);
-		service->leader.fd = -1;
+		service->thread.fd = -1;
 	}
 }
 
 static void on_ended(struct dc_process *process, int status) {
 	struct dc_pool *pool = pool_of_process(process);
 	struct dc_service *service = &pool->service;
-	leader_forget(pool);
+	thread_forget(pool);
 	dc_line_close(&service->line);
 	dc_timer_clear(&pool->loop, &service->timer);
 	if (service->state == DC_SERVICE_ENDING) {
@@ -255,7 +304,6 @@ static void spawn(struct dc_pool *pool) {
 		else close(ends[0]);
 	}
 	if (result == 0) {
-		watch_leader(pool);
 		dc_timer_set(&pool->loop, &service->timer, START_MS, on_late);
 		tell_everything(pool);
 		return;
@@ -272,7 +320,7 @@ static void spawn(struct dc_pool *pool) {
 
 void dc_service_start(struct dc_pool *pool) {
 	pool->service.line.source.fd = -1;
-	pool->service.leader.fd = -1;
+	pool->service.thread.fd = -1;
 	pool->service.process.report.fd = -1;
 	pool->watchdog.line.fd = -1;
 	spawn(pool);

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,7 @@ struct connection {
 static struct {
 	int listener, stop[2];
 	pthread_t thread;
+	_Atomic pid_t id; /* 0: has not begun to run */
 	struct dc_modules *modules;
 	struct connection connection[CONNECTIONS_MAX];
 	uint64_t started_ns;
@@ -187,6 +189,7 @@ static void prefer(void) {
 
 static void *control_main(void *unused) {
 	pthread_setname_np(pthread_self(), "control");
+	atomic_store(&control.id, gettid());
 	prefer();
 	for (;;) {
 		struct pollfd poll_list[CONNECTIONS_MAX + 2] = {{.fd = control.stop[0], .events = POLLIN}, {.fd = control.listener, .events = POLLIN}};
@@ -212,6 +215,11 @@ int dc_control_start(const char *path, struct dc_modules *modules) {
 	if (bind(control.listener, (struct sockaddr *)&address, sizeof address) || chmod(path, 0600) || listen(control.listener, 64) || pipe2(control.stop, O_CLOEXEC))
 		return -errno;
 	return -pthread_create(&control.thread, NULL, control_main, NULL);
+}
+
+pid_t dc_control_thread(void) {
+	while (!atomic_load(&control.id)) sched_yield();
+	return atomic_load(&control.id);
 }
 
 void dc_control_stop(void) {

@@ -4,10 +4,14 @@
 #ifndef DICICLO_SERVICE_CONTROL_H
 #define DICICLO_SERVICE_CONTROL_H
 
+#include <sys/types.h>
+
 struct dc_modules;
 
 /* Listens at `path` (replacing a stale socket). 0, or -errno. */
 int dc_control_start(const char *path, struct dc_modules *modules);
 void dc_control_stop(void);
+/* Its thread's id: it never waits in the kernel for long, so its end is the process's. */
+pid_t dc_control_thread(void);
 
 #endif

@@ -18,6 +18,7 @@
 
 #include "../init/link.h"
 #include "clients.h"
+#include "control.h"
 #include "handle_ledger.h"
 #include "host.h"
 #include "keeper.h"
@@ -164,7 +165,7 @@ static bool on_go(void) {
 		dc_log(LOG_ERR, "cannot start %u workers: %s", service_link.options.workers, strerror(-error));
 		return false;
 	}
-	send_json(json_pack("{s:s,s:I}", "type", DC_LINK_READY, "epoch", (json_int_t)dc_epoch()));
+	send_json(json_pack("{s:s,s:I,s:i}", "type", DC_LINK_READY, "epoch", (json_int_t)dc_epoch(), "thread", (int)dc_control_thread()));
 	return true;
 }
 

@@ -61,8 +61,9 @@ static int64_t open_existing(struct dc_request *request, struct dc_node *node, s
 }
 
 static int64_t created(struct dc_request *request, struct dc_walk *walk, struct dc_node *node, const struct dc_attr *attr, int flags) {
+	int64_t result = give_handle(request, node, attr, flags); /* first: by its handle a successor knows that the file was made, and telling the kernel may take long */
 	dc_door_changed_entry(request->instance->door, walk->at, walk->name);
-	return give_handle(request, node, attr, flags);
+	return result;
 }
 
 /* O_CREAT: the last component is made if it is not there; links that lead to nowhere are followed to where it would be. */

@@ -85,6 +85,7 @@ static enum verdict judge_open(struct dc_request *request, bool begun, int64_t *
 	if (*result) return DOUBT;
 	request->slot->value[0] = stat.handle;
 	request->slot->value[1] = dc_door_knows(atomic_load(&handle->node));
+	request->slot->value[2] = 0;
 	return ANSWERED;
 }
 

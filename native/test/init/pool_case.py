@@ -82,10 +82,11 @@ class Control:
 
 
 class Pool:
-    def __init__(self, base, name, service=FAKE, env=None):
+    def __init__(self, base, name, service=FAKE, modules=MODULES, env=None):
         self.directory = os.path.join(base, name)
         self.name = f'test/{name}'
         self.service = service
+        self.modules = modules
         self.env = {**os.environ, **(env or {})}
         self.children = []
         os.makedirs(self.directory, exist_ok=True)
@@ -101,7 +102,7 @@ class Pool:
         os.unlink(self.path(name))
 
     def start_arguments(self, *extra):
-        return [INIT, '--dir', self.directory, '--name', self.name, '--service', self.service, '--modules', MODULES, '--library', LIBRARY, '--workers', '2', *extra]
+        return [INIT, '--dir', self.directory, '--name', self.name, '--service', self.service, '--modules', self.modules, '--library', LIBRARY, '--workers', '2', *extra]
 
     def try_start(self, *extra):
         return subprocess.run(self.start_arguments(*extra), env=self.env, capture_output=True, text=True, timeout=60)

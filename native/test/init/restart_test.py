@@ -139,6 +139,28 @@ class Restart(PoolCase):
         time.sleep(3)
         self.assertEqual(pool.status()['service']['restarts'], 1, 'one that answers is left alone')
 
+    def test_threads_that_wait_for_the_successor(self):
+        """A thread of the killed service waits in the kernel for a directory that is locked by who waits for an answer of the service."""
+        modules = self.directory('modules')
+        for module in [*(os.path.join(MODULES, name) for name in os.listdir(MODULES) if name.endswith('.so')), os.environ['DICICLO_TESTSLOW']]:
+            os.symlink(module, os.path.join(modules, os.path.basename(module)))
+        pool = self.service = self.pool('slow', service=SERVICE, modules=modules, env={'DICICLO_TEST_NO_BACKOFF': '1'}).start(*self.trust)
+        self.mount('testslow')
+        self.assertEqual(pool.enter('sh', '-c', f'mkdir {self.at}/d && ls {self.at}/d').stdout, '')
+        before = pool.status()['service']
+        holder = self.spawn('kernel', 'mkdir', f'{self.at}/d/slow')
+        time.sleep(0.5)
+        teller = self.spawn('library', 'python3', '-c', f'import os; os.close(os.open("{self.at}/d/file", os.O_CREAT | os.O_EXCL, 0o644))')
+        threads = f'/proc/{before["pid"]}/task'
+        wait_for('a thread that waits for the lock', lambda: any(') D ' in text(f'{threads}/{thread}/stat') for thread in os.listdir(threads)))
+        os.kill(before['pid'], signal.SIGKILL)
+        for process in holder, teller:
+            output = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 0, output)
+        self.assertIn('wait in the kernel for its successor', pool.log())
+        self.assertEqual(sorted(os.listdir(f'{self.back}/d')), ['file', 'slow'])
+        wait_for('the end of its threads', lambda: not os.path.exists(threads))
+
     def test_what_the_kernel_holds(self):
         self.mount()
         for door in 'library', 'kernel':
