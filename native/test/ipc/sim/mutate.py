@@ -79,9 +79,8 @@ MUTATIONS = {
     # pages by the index
     'page-not-marked': ('pages: updated', POOL, 'if (!(value & 1)) atomic_exchange_explicit(generation, value + 1, memory_order_seq_cst);', '(void)value;', 'generation.h'),
     'page-marked-late': ('pages: updated', POOL, UPDATE, UPDATE.replace('\tmake_odd(cache, page);\n', '').replace('\tmake_even', '\tmake_odd(cache, page);\n\tmake_even')),
-    'generation-comes-back': ('pages: updated', POOL, 'atomic_load_explicit(generation, memory_order_relaxed) + 1, memory_order_release', 'atomic_load_explicit(generation, memory_order_relaxed) - 1, memory_order_release',
+    'generation-comes-back': ('pages: updated', POOL, 'atomic_load_explicit(generation, memory_order_relaxed) + 1, memory_order_release', 'atomic_load_explicit(generation, memory_order_relaxed) + (atomic_load_explicit(generation, memory_order_relaxed) > 2 ? -1 : 1), memory_order_release',
         'generation.h'),
-    'freed-page-left-even': ('pages: another', POOL, '\tchain_remove(cache, page);\n\tmake_odd(cache, page);', '\tchain_remove(cache, page);'),
     'changing-page-read': ('pages: updated', PAGES, 'if (generation & 1 || ', 'if (', 'page_index.h'),
     'owner-not-compared': ('pages: another', PAGES, ' || atomic_load_explicit(&page->owner, memory_order_acquire) != owner', '', 'page_index.h'),
     'withheld-not-looked-at': ('pages: posted', PAGES, ' || atomic_load_explicit(&file->withheld, memory_order_seq_cst)', '', 'page_index.h'),
