@@ -5,7 +5,8 @@
  * so the saved one is fed to it first. Its answer is written every time: the kernel takes the first and refuses the others with ENOENT, which is how a restart is noticed.
  * After a restart the kernel is told to distrust all names (protocol 7.44) and to send again what it was waiting for (7.40), before the first request is read.
  *
- * Threads: one waits for requests; when it gets one and nobody else waits, it starts another, up to threads_max. More than IDLE_MAX waiting ones end. Waiting is a blocking read.
+ * Threads: one waits for requests; when it gets one and nobody else waits, it starts another, up to threads_max. More than IDLE_MAX waiting ones end, once for IDLE_NS no
+ * more were needed: a thread costs a megabyte and a millisecond. Waiting is a blocking read.
  */
 #include "door_internal.h"
 
@@ -21,6 +22,7 @@
 #include "door_ledger.h"
 
 #define IDLE_MAX 2
+#define IDLE_NS UINT64_C(1000000000)
 #define STACK_SIZE (256u << 10)
 
 struct door_thread {
@@ -137,6 +139,12 @@ static void install_kick(void) {
 	sigaction(kick_signal(), &action, NULL);
 }
 
+static uint64_t coarse_ns(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
 static struct door_thread *thread_new(struct dc_door *door) {
 	struct door_thread *thread = calloc(1, sizeof *thread);
 	if (!thread) return NULL;
@@ -178,6 +186,7 @@ static int thread_start(struct dc_door *door, bool beyond_limit) {
 		thread->next = door->threads;
 		door->threads = thread;
 		door->thread_count++;
+		atomic_store(&door->thread_wanted_ns, coarse_ns());
 		atomic_fetch_add(&door->available, 1);
 	}
 	pthread_mutex_unlock(&door->lock);
@@ -211,7 +220,7 @@ void door_step_aside(struct dc_door *door) {
 /* True: go on waiting. */
 static bool thread_back(struct dc_door *door) {
 	int available = atomic_load(&door->available);
-	while (available < IDLE_MAX)
+	while (available < IDLE_MAX || coarse_ns() - atomic_load(&door->thread_wanted_ns) < IDLE_NS)
 		if (atomic_compare_exchange_weak(&door->available, &available, available + 1)) return true;
 	return false;
 }
