@@ -51,8 +51,11 @@ struct dc_index_head {
 	uint32_t reserved;
 };
 
+/* As it is mapped. The numbers are the head's. */
 struct dc_index {
 	const struct dc_index_head *head;
+	uint32_t pages, blocks, files;
+	uint64_t bucket_mask;
 	_Atomic uint32_t *buckets;
 	struct dc_index_page *page;
 	_Atomic uint64_t *block; /* {region:32, block of the region:32} */
@@ -76,18 +79,18 @@ static inline size_t dc_index_layout(struct dc_index_head *head) {
 static inline struct dc_index dc_index_at(void *region) {
 	const struct dc_index_head *head = region;
 	char *base = region;
-	return (struct dc_index){head, (void *)(base + head->buckets_at), (void *)(base + head->pages_at), (void *)(base + head->blocks_at), (void *)(base + head->files_at)};
+	return (struct dc_index){head, head->pages, head->blocks, head->files, head->bucket_mask, (void *)(base + head->buckets_at), (void *)(base + head->pages_at), (void *)(base + head->blocks_at), (void *)(base + head->files_at)};
 }
 
-static inline uint64_t dc_index_bucket(uint64_t mask, uint64_t owner, uint64_t number) {
+static inline _Atomic uint32_t *dc_index_bucket(const struct dc_index *index, uint64_t owner, uint64_t number) {
 	uint64_t mixed = owner * UINT64_C(0x9e3779b97f4a7c15);
-	return ((mixed ^ mixed >> 32) + number) & mask;
+	return &index->buckets[((mixed ^ mixed >> 32) + number) & index->bucket_mask];
 }
 
-/* Its number, or 0. `pages`, `mask`: as in the head, from where nobody changes them. Without the writer's lock a chain may change on the way, so `limit` bounds the walk. */
-static inline uint32_t dc_index_find(const struct dc_index *index, uint32_t pages, uint64_t mask, uint64_t owner, uint64_t number, size_t limit) {
-	uint32_t page = atomic_load_explicit(&index->buckets[dc_index_bucket(mask, owner, number)], memory_order_acquire);
-	for (size_t steps = 0; page && page < pages && steps < limit; steps++) {
+/* Its number, or 0. Without the writer's lock a chain may change on the way, so `limit` bounds the walk. */
+static inline uint32_t dc_index_find(const struct dc_index *index, uint64_t owner, uint64_t number, size_t limit) {
+	uint32_t page = atomic_load_explicit(dc_index_bucket(index, owner, number), memory_order_acquire);
+	for (size_t steps = 0; page && page < index->pages && steps < limit; steps++) {
 		const struct dc_index_page *at = &index->page[page];
 		if (atomic_load_explicit(&at->number, memory_order_relaxed) == number && atomic_load_explicit(&at->owner, memory_order_relaxed) == owner) return page;
 		page = atomic_load_explicit(&at->chain, memory_order_acquire);
@@ -100,6 +103,12 @@ static inline uint64_t dc_index_begin(const struct dc_index_page *page, uint64_t
 	uint64_t generation = dc_generation_read(&page->generation);
 	if (generation & 1 || atomic_load_explicit(&page->owner, memory_order_acquire) != owner || atomic_load_explicit(&page->number, memory_order_acquire) != number) return 0;
 	return generation;
+}
+
+/* A page was read: its byte in the region of heat. */
+static inline void dc_index_touch(_Atomic uint8_t *heat) {
+	uint8_t seen = atomic_load_explicit(heat, memory_order_relaxed);
+	if (seen < 2) atomic_store_explicit(heat, (uint8_t)(seen + 1), memory_order_relaxed);
 }
 
 /* Whether a file may be read, and its size then. */

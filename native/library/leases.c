@@ -142,13 +142,9 @@ static bool set_up(struct dc_client *client, struct dc_lease_index *made, uint32
 	const unsigned char *region = dc_lease_region(client, number, &bytes), *heat = NULL;
 	if (!region || !fits((const struct dc_index_head *)region, bytes)) return false;
 	made->index = dc_index_at((void *)(uintptr_t)region);
-	made->pages = made->index.head->pages;
-	made->blocks = made->index.head->blocks;
-	made->files = made->index.head->files;
-	made->bucket_mask = made->index.head->bucket_mask;
 	if (made->index.head->heat) heat = dc_lease_region(client, made->index.head->heat, &heat_bytes);
-	made->heat = heat_bytes >= made->pages ? (_Atomic uint8_t *)(uintptr_t)heat : NULL;
-	long table = dc_raw6(SYS_mmap, 0, (long)(made->blocks * sizeof *made->block), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	made->heat = heat_bytes >= made->index.pages ? (_Atomic uint8_t *)(uintptr_t)heat : NULL;
+	long table = dc_raw6(SYS_mmap, 0, (long)(made->index.blocks * sizeof *made->block), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (table <= 0 && table >= -4095) return false;
 	made->block = (void *)table;
 	made->number = number;
@@ -176,7 +172,7 @@ void dc_lease_place(struct dc_file *file, uint64_t place) {
 	if (place >> 52 != (epoch & 0xfff)) return; /* told by a service that has died since (region numbers begin with the epoch), or nothing at all */
 	struct dc_lease_index *index = find_index((uint32_t)(place >> 32));
 	if (!index && atomic_fetch_add_explicit(&told, 1, memory_order_relaxed) >= BEFORE_MAPPING) index = index_of(file->client, (uint32_t)(place >> 32));
-	if (!index || (uint32_t)place >= index->files) return;
+	if (!index || (uint32_t)place >= index->index.files) return;
 	const struct dc_index_file *entry = &index->index.file[(uint32_t)place];
 	/* Several threads may be told at once, and the same: until the epoch is set nobody looks, and then it is. */
 	atomic_store_explicit(&file->lease_file, entry, memory_order_relaxed);
@@ -204,7 +200,7 @@ struct run {
 };
 
 static uint32_t find_page(const struct dc_lease_index *index, uint64_t id, uint64_t number, uint64_t *generation) {
-	uint32_t page = dc_index_find(&index->index, index->pages, index->bucket_mask, id, number, DC_INDEX_CHAIN_MAX);
+	uint32_t page = dc_index_find(&index->index, id, number, DC_INDEX_CHAIN_MAX);
 	*generation = page ? dc_index_begin(&index->index.page[page], id, number) : 0;
 	return *generation ? page : 0;
 }
@@ -220,11 +216,7 @@ static bool find_run(const struct dc_lease_index *index, uint64_t id, uint64_t n
 static bool run_holds(struct dc_lease_index *index, const struct run *run) {
 	for (uint32_t i = 0; i < run->count; i++)
 		if (!dc_generation_holds(&index->index.page[run->first + i].generation, run->generation[i])) return false;
-	for (uint32_t i = 0; index->heat && i < run->count; i++) {
-		_Atomic uint8_t *heat = &index->heat[run->first + i];
-		uint8_t seen = atomic_load_explicit(heat, memory_order_relaxed);
-		if (seen < 2) atomic_store_explicit(heat, (uint8_t)(seen + 1), memory_order_relaxed);
-	}
+	for (uint32_t i = 0; index->heat && i < run->count; i++) dc_index_touch(&index->heat[run->first + i]);
 	return true;
 }
 

@@ -11,10 +11,9 @@
 #include "page_index.h"
 #include "pipeline.h"
 
-/* An index as this process has it mapped. The numbers are the head's as of then. */
+/* An index as this process has it mapped. */
 struct dc_lease_index {
-	uint32_t number, pages, blocks, files;
-	uint64_t bucket_mask;
+	uint32_t number; /* of its region */
 	struct dc_index index;
 	_Atomic(const unsigned char *) *block; /* where the blocks are mapped; NULL: not yet */
 	_Atomic uint8_t *heat;                 /* NULL: there is none */

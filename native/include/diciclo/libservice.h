@@ -123,7 +123,6 @@ struct dc_dirent_sink {
 struct dc_shared_file {
 	uint32_t region; /* of dc_host.cache_region, that begins with a page index: ipc/page_index.h */
 	uint32_t entry;  /* the file's */
-	uint64_t id;     /* of the file in that index */
 };
 
 /*

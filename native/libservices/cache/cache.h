@@ -102,13 +102,12 @@ struct cache_pool {
 	uint32_t region_pause;    /* evictions to wait before the host is asked for memory again */
 	uint32_t block_count, block_limit, region_blocks;
 	uint32_t *regions, region_count;
-	uint32_t index_region, heat_region;
+	uint32_t index_region;
 	uint32_t file_fresh, file_free, file_limit; /* entries of files: those below `fresh` were used, `free` is the first of those that are not now; 0 is none */
 	_Alignas(64) _Atomic(unsigned char *) *blocks; /* base address by page number / 512 */
 	struct cache_page *pages;
 	struct dc_index index;
-	uint64_t bucket_mask;
-	_Atomic uint8_t *heat, *own_heat; /* by page: hits since the clock's hand came by, up to 2; clients write it too. own_heat: ours, when it cannot be shared */
+	_Atomic uint8_t *heat; /* by page: hits since the clock's hand came by, up to 2; clients write it too, unless the index names no region of it */
 };
 
 /* ---- names and nodes ------------------------------------------------------------------------------------------------------ */

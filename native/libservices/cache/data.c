@@ -283,6 +283,6 @@ int cache_shared(struct dc_libservice *self, struct dc_node *node, struct dc_sha
 
 	if (!at->file)
 		return -ENOENT;
-	*out = (struct dc_shared_file){cache->pool.index_region, at->file, at->id};
+	*out = (struct dc_shared_file){cache->pool.index_region, at->file};
 	return 0;
 }

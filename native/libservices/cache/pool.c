@@ -46,25 +46,10 @@ static inline void make_even(struct cache *cache, uint32_t page)
 	dc_generation_end(generation(cache, page));
 }
 
-static inline uint32_t find_within(struct cache *cache, const struct cache_node *node, uint64_t index, size_t limit)
-{
-	const struct cache_pool *pool = &cache->pool;
-
-	return dc_index_find(&pool->index, pool->page_limit, pool->bucket_mask, node->id, index, limit);
-}
-
 /* With the pool's lock: what is there is found. */
 static uint32_t find(struct cache *cache, const struct cache_node *node, uint64_t index)
 {
-	return find_within(cache, node, index, SIZE_MAX);
-}
-
-static inline void touch(struct cache_pool *pool, uint32_t page)
-{
-	uint8_t heat = atomic_load_explicit(&pool->heat[page], memory_order_relaxed);
-
-	if (heat < 2)
-		atomic_store_explicit(&pool->heat[page], (uint8_t)(heat + 1), memory_order_relaxed);
+	return dc_index_find(&cache->pool.index, node->id, index, SIZE_MAX);
 }
 
 /* ---- the hit -------------------------------------------------------------------------------------------------------------- */
@@ -73,7 +58,7 @@ bool cache_page_read(struct cache *cache, struct cache_node *node, uint64_t inde
 	int tries;
 
 	for (tries = 0; tries < 4; tries++) {
-		uint32_t page = find_within(cache, node, index, DC_INDEX_CHAIN_MAX);
+		uint32_t page = dc_index_find(&cache->pool.index, node->id, index, DC_INDEX_CHAIN_MAX);
 		struct dc_index_page *at = &cache->pool.index.page[page];
 		uint64_t before;
 
@@ -85,7 +70,7 @@ bool cache_page_read(struct cache *cache, struct cache_node *node, uint64_t inde
 		page_copy(cache, out, cache_page_data(cache, page) + offset, bytes);
 		if (!dc_generation_holds(&at->generation, before))
 			continue;
-		touch(&cache->pool, page);
+		dc_index_touch(&cache->pool.heat[page]);
 		return true;
 	}
 	return false;
@@ -93,7 +78,7 @@ bool cache_page_read(struct cache *cache, struct cache_node *node, uint64_t inde
 
 bool cache_page_present(struct cache *cache, struct cache_node *node, uint64_t index)
 {
-	return find_within(cache, node, index, DC_INDEX_CHAIN_MAX) != 0;
+	return dc_index_find(&cache->pool.index, node->id, index, DC_INDEX_CHAIN_MAX) != 0;
 }
 
 /* ---- under the pool's lock ------------------------------------------------------------------------------------------------ */
@@ -101,7 +86,7 @@ static _Atomic uint32_t *bucket_of(struct cache_pool *pool, uint32_t page)
 {
 	struct dc_index_page *at = &pool->index.page[page];
 
-	return &pool->index.buckets[dc_index_bucket(pool->bucket_mask, atomic_load_explicit(&at->owner, memory_order_relaxed), atomic_load_explicit(&at->number, memory_order_relaxed))];
+	return dc_index_bucket(&pool->index, atomic_load_explicit(&at->owner, memory_order_relaxed), atomic_load_explicit(&at->number, memory_order_relaxed));
 }
 
 static void chain_remove(struct cache *cache, uint32_t page)
@@ -545,9 +530,8 @@ static bool start_index(struct cache *cache, uint64_t buckets)
 		pool->heat = host->shared_region(host, whole_blocks(pool->page_limit), &head.heat);
 	if (!pool->heat) {
 		head.heat = 0;
-		pool->heat = pool->own_heat = calloc(pool->page_limit, 1);
+		pool->heat = calloc(pool->page_limit, 1);
 	}
-	pool->heat_region = head.heat;
 	*(struct dc_index_head *)region = head;
 	pool->index = dc_index_at(region);
 	return pool->heat != NULL;
@@ -568,7 +552,6 @@ int cache_pool_start(struct cache *cache, struct dc_error *error)
 	pool->region_blocks = pool->block_limit / 16 ? pool->block_limit / 16 : 1;
 	if (pool->region_blocks > 32)
 		pool->region_blocks = 32;
-	pool->bucket_mask = buckets - 1;
 	pool->file_fresh = 1;
 	pool->file_limit = 64 + (uint32_t)(cache->size / 8 / CACHE_NODE_COST);
 	pool->regions = calloc(pool->block_limit, sizeof *pool->regions);
@@ -588,15 +571,20 @@ int cache_pool_start(struct cache *cache, struct dc_error *error)
 void cache_pool_stop(struct cache *cache)
 {
 	struct cache_pool *pool = &cache->pool;
+	const struct dc_host *host = cache->self->host;
 	uint32_t i;
 
-	if (pool->index.head)
-		cache->self->host->cache_release(cache->self->host, pool->index_region); /* first: from here on nothing is found */
-	if (pool->heat && !pool->own_heat)
-		cache->self->host->cache_release(cache->self->host, pool->heat_region);
-	free((void *)pool->own_heat);
+	if (pool->index.head) {
+		uint32_t heat = pool->index.head->heat;
+
+		host->cache_release(host, pool->index_region); /* first: from here on nothing is found */
+		if (heat)
+			host->cache_release(host, heat);
+		else
+			free((void *)pool->heat);
+	}
 	for (i = 0; i < pool->region_count; i++)
-		cache->self->host->cache_release(cache->self->host, pool->regions[i]);
+		host->cache_release(host, pool->regions[i]);
 	if (pool->pages)
 		munmap(pool->pages, pool->page_limit * sizeof *pool->pages);
 	free(pool->regions);

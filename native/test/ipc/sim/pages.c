@@ -115,7 +115,7 @@ static void keep(void *argument) {
 			if (dc_index_holds(entry, NODE, size)) sim_fail("another file's size");
 			continue;
 		}
-		uint32_t page = dc_index_find(index, index->head->pages, index->head->bucket_mask, NODE, 0, DC_INDEX_CHAIN_MAX);
+		uint32_t page = dc_index_find(index, NODE, 0, DC_INDEX_CHAIN_MAX);
 		if (!page || !(generation = dc_index_begin(&index->page[page], NODE, 0))) continue;
 		sim_memcpy(words, region + page % CACHE_BLOCK_PAGES * CACHE_PAGE, sizeof words);
 		if (!dc_generation_holds(&index->page[page].generation, generation) || !dc_index_holds(entry, NODE, size)) continue;
