@@ -37,7 +37,8 @@
  * quit        {}                       nothing is mounted any more: exit 0.
  *
  * ---- service -> pool-init -----------------------------------------------------------------------------------------------------
- * ready         {epoch, clones?, thread?}     service.sock answers, workers run. thread: id of one that never waits in the kernel for the successor, so that its end tells of the process's. clones: further /dev/fuse descriptors wanted per mount (0..DC_LINK_CLONES_MAX; default 0)
+ * ready         {epoch, clones?, thread?}     service.sock answers, workers run. clones: further /dev/fuse descriptors wanted per mount (0..DC_LINK_CLONES_MAX; default 0)
+ *               thread: id of one that never waits in the kernel for the successor, so that its end tells of the process's
  * keeper        {pid}                         as the pool sees it. It lives until pool-init ends it.
  * client-added  {client, generation, error?}  error: errno, absent or 0 when served
  * client-gone   {client, generation}          the index may be used again, with another generation

@@ -1,8 +1,8 @@
 /*
  * open.c - the open family. An open that the service answers gets a real descriptor: a placeholder, or the kernel door's own where the kernel knows the file already.
  */
-#include "leases.h"
 #include "internal.h"
+#include "leases.h"
 
 #include <stdarg.h>
 

@@ -139,12 +139,6 @@ static void install_kick(void) {
 	sigaction(kick_signal(), &action, NULL);
 }
 
-static uint64_t coarse_ns(void) {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 static struct door_thread *thread_new(struct dc_door *door) {
 	struct door_thread *thread = calloc(1, sizeof *thread);
 	if (!thread) return NULL;
@@ -186,7 +180,7 @@ static int thread_start(struct dc_door *door, bool beyond_limit) {
 		thread->next = door->threads;
 		door->threads = thread;
 		door->thread_count++;
-		atomic_store(&door->thread_wanted_ns, coarse_ns());
+		atomic_store(&door->thread_wanted_ns, dc_now_ns());
 		atomic_fetch_add(&door->available, 1);
 	}
 	pthread_mutex_unlock(&door->lock);
@@ -220,7 +214,7 @@ void door_step_aside(struct dc_door *door) {
 /* True: go on waiting. */
 static bool thread_back(struct dc_door *door) {
 	int available = atomic_load(&door->available);
-	while (available < IDLE_MAX || coarse_ns() - atomic_load(&door->thread_wanted_ns) < IDLE_NS)
+	while (available < IDLE_MAX || dc_now_ns() - atomic_load(&door->thread_wanted_ns) < IDLE_NS)
 		if (atomic_compare_exchange_weak(&door->available, &available, available + 1)) return true;
 	return false;
 }

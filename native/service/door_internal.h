@@ -104,7 +104,7 @@ struct dc_door {
 	struct door_thread *threads;
 	unsigned thread_count, threads_max;
 	_Atomic int available;            /* threads that wait for a request */
-	_Atomic uint64_t thread_wanted_ns; /* when the last one was started: coarse, monotonic */
+	_Atomic uint64_t thread_wanted_ns; /* when the last one was started */
 	_Atomic bool stopping, serving;
 };
 
