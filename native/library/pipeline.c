@@ -42,8 +42,8 @@ size_t dc_cursor_out(struct dc_cursor *cursor, const void *shared, size_t size) 
 
 /* ---- pieces -------------------------------------------------------------------------------------------------------------------- */
 /* Up to where a page begins, so that only the first and the last piece may have parts of pages. */
-static size_t piece_at(off_t offset, size_t left) {
-	size_t piece = DC_PIECE - (size_t)offset % 4096;
+static size_t piece_at(off_t offset, size_t left, size_t most) {
+	size_t piece = most - (size_t)offset % 4096;
 	return left < piece ? left : piece;
 }
 
@@ -65,11 +65,11 @@ static int64_t end(struct dc_pipeline *pipeline, size_t done, int64_t result) {
 
 int64_t dc_pipeline_write(struct dc_pipeline *pipeline, struct dc_cursor *cursor, size_t size, off_t offset, off_t *last) {
 	struct dc_call *call = &pipeline->call[0], *other = &pipeline->call[1];
-	size_t done = 0, part = piece_at(offset, size);
+	size_t done = 0, part = piece_at(offset, size, DC_WRITE_PIECE);
 	dc_write_fill(call, cursor, part, offset);
 	for (;;) {
 		dc_call_start(call);
-		size_t next = piece_at(offset + (off_t)(done + part), size - done - part);
+		size_t next = piece_at(offset + (off_t)(done + part), size - done - part, DC_WRITE_PIECE);
 		if (next) dc_write_fill(other, cursor, next, offset + (off_t)(done + part));
 		int64_t result = dc_write_answer(pipeline->file, call, dc_call_await(call), last);
 		if (result < (int64_t)part || !next) return end(pipeline, done, result);
@@ -95,12 +95,12 @@ static int64_t answer(struct dc_call *call, size_t size) {
 
 int64_t dc_pipeline_read(struct dc_pipeline *pipeline, struct dc_cursor *cursor, size_t size, off_t offset, bool place) {
 	struct dc_call *call = &pipeline->call[0], *other = &pipeline->call[1];
-	size_t done = 0, part = piece_at(offset, size);
+	size_t done = 0, part = piece_at(offset, size, DC_READ_PIECE);
 	ask(call, part, offset, place);
 	for (;;) {
 		off_t at = offset + (off_t)done;
 		int64_t result = answer(call, part);
-		size_t next = result < (int64_t)part ? 0 : piece_at(at + (off_t)part, size - done - part);
+		size_t next = result < (int64_t)part ? 0 : piece_at(at + (off_t)part, size - done - part, DC_READ_PIECE);
 		if (next) ask(other, next, at + (off_t)part, false);
 		if (result > 0) dc_cursor_out(cursor, call->buffer, (size_t)result);
 		if (result >= 0 && place) dc_lease_place(pipeline->file, call->slot->value[0]);

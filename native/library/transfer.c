@@ -31,7 +31,7 @@ static int64_t read_request(struct dc_file *file, struct dc_cursor *cursor, size
 /* By one request, or many, each made while the one before is copied. *size: what was asked for in the end. */
 static int64_t read_asked(struct dc_file *file, struct dc_cursor *cursor, size_t *size, off_t offset, bool place) {
 	struct dc_pipeline pipeline;
-	if (*size > DC_PIECE && dc_pipeline_begin(&pipeline, file, DC_OP_READ)) return dc_pipeline_read(&pipeline, cursor, *size, offset, place);
+	if (*size > DC_READ_PIECE && dc_pipeline_begin(&pipeline, file, DC_OP_READ)) return dc_pipeline_read(&pipeline, cursor, *size, offset, place);
 	if (*size > DC_BUFFER_SIZE) *size = DC_BUFFER_SIZE;
 	return read_request(file, cursor, *size, offset, place);
 }
@@ -83,7 +83,7 @@ static int64_t write_piece(struct dc_file *file, struct dc_cursor *cursor, size_
 		return (int64_t)*size;
 	}
 	struct dc_pipeline pipeline;
-	if (*size > DC_PIECE && !rwf && dc_pipeline_begin(&pipeline, file, DC_OP_WRITE)) return dc_pipeline_write(&pipeline, cursor, *size, offset, end);
+	if (*size > DC_WRITE_PIECE && !rwf && dc_pipeline_begin(&pipeline, file, DC_OP_WRITE)) return dc_pipeline_write(&pipeline, cursor, *size, offset, end);
 	if (*size > DC_BUFFER_SIZE) *size = DC_BUFFER_SIZE;
 	struct dc_call call;
 	dc_call_begin(&call, file->client, DC_OP_WRITE, file->instance, file->handle);
@@ -100,8 +100,8 @@ static int64_t pieces(struct dc_file *file, bool write, const struct iovec *iov,
 	size_t done = 0;
 	*end = offset;
 	do {
-		/* Posted, a long write is made in pieces while the next ones are copied. */
-		bool posted = write && !rwf && atomic_load_explicit(&file->grant, memory_order_relaxed);
+		/* Posted, a write is made in pieces while the next ones are copied. A long one fills the ring and waits for it, with a copy more than a request takes. */
+		bool posted = write && !rwf && total <= DC_WRITE_PIECE && atomic_load_explicit(&file->grant, memory_order_relaxed);
 		size_t size = posted && total - done > DC_POST_MAX ? DC_POST_MAX : total - done;
 		int64_t result = write ? write_piece(file, &cursor, &size, offset + (off_t)done, rwf, end) : read_piece(file, &cursor, &size, offset + (off_t)done);
 		if (result < 0) return done ? (int64_t)done : result == -ESTALE ? -EIO : result;
