@@ -196,7 +196,7 @@ static bool is_closed(struct dc_client *client) {
 }
 
 static bool is_taken(struct dc_client *client, unsigned index) {
-	return *(volatile uint32_t *)&dc_client_slot(client, index)->taken != 0;
+	return *(volatile uint32_t *)&dc_client_slot(client, index)->taken == DC_TAKEN(client->use[index].sequence & 0x3fffffffu);
 }
 
 /* Nobody has taken the request for so long that its item, or the wake-up, may have been destroyed by somebody who writes into the queue. A second item does no harm. */
@@ -255,7 +255,6 @@ static bool await(struct dc_client *client, unsigned index, uint32_t sequence, u
 static void send_request(struct dc_client *client, struct dc_slot *slot, unsigned index, uint32_t sequence, uint32_t cpu) {
 	slot->sequence = sequence;
 	slot->cpu = (uint16_t)cpu;
-	slot->taken = 0;
 	atomic_store_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_PENDING), memory_order_release);
 	while (notify(client, index, 1000000000u) == -EAGAIN && !is_closed(client)) continue; /* full for a second: the service is being restarted */
 }

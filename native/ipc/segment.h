@@ -18,7 +18,7 @@
 
 #include "copy.h"
 
-#define DC_LAYOUT_VERSION 7u
+#define DC_LAYOUT_VERSION 8u
 #define DC_CACHE_LINE 64
 
 /* ---- queue ---------------------------------------------------------------------------------------------------------------- */
@@ -60,8 +60,8 @@ struct dc_queue_slot {
 #define DC_WORKERS_RUNNING(w) (((w) >> 16) & 0x7fffu)
 
 struct dc_board {
-	alignas(DC_CACHE_LINE) _Atomic uint32_t workers; /* written by the service */
-	_Atomic uint32_t worker_cpu;                     /* where the spinning or last running worker is, for the sender's decision to spin */
+	alignas(DC_CACHE_LINE) _Atomic uint32_t workers;    /* written by the service, several times for a request */
+	alignas(DC_CACHE_LINE) _Atomic uint32_t worker_cpu; /* where the spinning or last running worker is, for the sender's decision to spin; who waits keeps looking at it */
 	alignas(DC_CACHE_LINE) _Atomic uint32_t wake;    /* futexes: workers sleep on them; each wake-up adds one */
 	alignas(DC_CACHE_LINE) _Atomic uint32_t wake_reserve;
 };
@@ -78,8 +78,8 @@ struct dc_queue {
 };
 _Static_assert(offsetof(struct dc_queue, tail) == 64, "queue layout");
 _Static_assert(offsetof(struct dc_queue, board) == 128, "queue layout");
-_Static_assert(offsetof(struct dc_queue, slot) == 320, "queue layout");
-_Static_assert(sizeof(struct dc_queue) == 320 + 64 * DC_QUEUE_SLOTS, "queue layout");
+_Static_assert(offsetof(struct dc_queue, slot) == 384, "queue layout");
+_Static_assert(sizeof(struct dc_queue) == 384 + 64 * DC_QUEUE_SLOTS, "queue layout");
 
 /* ---- arena ---------------------------------------------------------------------------------------------------------------- */
 #define DC_ARENA_MAGIC UINT64_C(0x616e656172616364) /* "dcaranea" */
@@ -160,14 +160,12 @@ struct dc_wire_attr {
 _Static_assert(sizeof(struct dc_wire_attr) == 104, "wire layout");
 
 struct dc_slot {
-	/* line 0: the service writes */
+	/* line 0: the service writes, once, when it answers: until then the sender may be looking at it without end */
 	alignas(DC_CACHE_LINE) _Atomic uint32_t answer;
-	uint32_t taken;     /* epoch of the service that took the request: tells a successor that it may have been done */
+	uint32_t reserved0;
 	int64_t result;     /* >= 0, or -errno, or DC_RESULT_* */
 	uint64_t value[3];  /* by operation, see protocol.h */
-	/* By the service for its successor: how far an operation that must happen once has got (DC_STAGE_*), and what it was about. */
-	uint64_t stage, stage_value;
-	uint64_t reserved0;
+	uint64_t reserved1[3];
 	/* line 1 and 2: the client writes, the service copies once */
 	alignas(DC_CACHE_LINE) uint16_t operation;
 	uint16_t cpu;       /* where the sender runs */
@@ -186,13 +184,17 @@ struct dc_slot {
 	uint64_t reserved2[2];
 	/* line 3 and 4: attributes, both directions */
 	alignas(DC_CACHE_LINE) struct dc_wire_attr attr;
-	uint64_t reserved3[3];
+	/* By the service for its successor: which request it took last, so that it may have been done (DC_TAKEN); how far an operation that must happen once has got (DC_STAGE_*), and what it was about. */
+	uint32_t taken;
+	uint32_t reserved3;
+	uint64_t stage, stage_value;
 };
 _Static_assert(offsetof(struct dc_slot, operation) == 64, "slot layout");
 _Static_assert(offsetof(struct dc_slot, handle2) == 128, "slot layout");
 _Static_assert(offsetof(struct dc_slot, attr) == 192, "slot layout");
 _Static_assert(sizeof(struct dc_slot) == 320, "slot layout");
 
+#define DC_TAKEN(sequence) ((uint32_t)(sequence) + 1) /* 0: none yet */
 #define DC_STAGE_NONE 0u  /* nothing has been changed yet */
 #define DC_STAGE_BEGUN 1u /* perhaps */
 #define DC_STAGE_DONE 2u  /* yes, or it has failed: `result` */

@@ -201,14 +201,17 @@ bool dc_client_serve_slot(struct dc_worker *worker, struct dc_client_record *cli
 	}
 	slot->stage = DC_STAGE_NONE;
 	__asm__ volatile("" ::: "memory"); /* a successor that sees `taken` must not see an older stage */
-	slot->taken = (uint32_t)epoch;
+	slot->taken = DC_TAKEN(sequence);
 	struct dc_context context = {.cred = &client->cred, .pid = client->pid, .worker = worker};
 	struct dc_request request;
 	dc_request_copy(&request, client, index, &context);
 	if ((request.sequence & 0x3fffffffu) != sequence) dc_client_offends(client, DC_OFFENCE_REQUEST, "requests under another number than their answers");
 	request.sequence = sequence;
 	if (worker) worker->seat.sender_cpu = request.cpu;
-	dc_answer(slot, sequence, dc_request_execute(&request));
+	int64_t result = dc_request_execute(&request);
+	/* All of the answer's line at once: its sender looks at it all the time, and each look takes it away from this CPU. */
+	for (size_t i = 0; i < sizeof request.value / sizeof request.value[0]; i++) __atomic_store_n(&slot->value[i], request.value[i], __ATOMIC_RELAXED);
+	dc_answer(slot, sequence, result);
 	return true;
 }
 

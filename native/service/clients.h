@@ -137,7 +137,8 @@ struct dc_request {
 	uint8_t index;          /* of the slot */
 	uint32_t sequence;
 	unsigned char *buffer;  /* shared with the client, DC_BUFFER_SIZE bytes */
-	struct dc_slot *slot;   /* for answers: value[], attr */
+	uint64_t value[3];      /* the answer's, see protocol.h */
+	struct dc_slot *slot;   /* for the answer's attributes */
 };
 int64_t dc_operation_execute(struct dc_request *request);
 const char *dc_operation_name(unsigned operation);

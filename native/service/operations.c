@@ -63,7 +63,7 @@ static void give_lease(struct dc_request *request, int64_t result) {
 	bool asked = request->operation == DC_OP_STAT || request->operation == DC_OP_ACCESS || request->operation == DC_OP_READLINK;
 	bool given = trail->stamps && trail->lease.count && (missing || (asked && (result >= 0 || result == -EACCES)));
 	if (given) memcpy(request->buffer + DC_LEASE_OFFSET, &trail->lease, sizeof trail->lease);
-	if (result < 0 || asked) request->slot->value[2] = given; /* else it says other things */
+	if (result < 0 || asked) request->value[2] = given; /* else it says other things */
 }
 
 /* Refused here, and held against the sender: no library sends it. */
@@ -118,7 +118,7 @@ int dc_request_leaves(struct dc_request *request, const struct dc_walk *walk, in
 	size_t length = strlen(walk->leaves);
 	dc_once_begin(request, 0);
 	memcpy(request->buffer, walk->leaves, length);
-	request->slot->value[0] = length;
+	request->value[0] = length;
 	return (int)dc_once_end(request, error);
 }
 
@@ -163,7 +163,7 @@ int dc_request_parent(struct dc_request *request, bool second, struct dc_walk *w
 	error = dc_walk_parent(walk, dot);
 	if (error) {
 		/* Which of two paths leaves: value[1]. */
-		request->slot->value[1] = second;
+		request->value[1] = second;
 		dc_request_leaves(request, walk, error);
 		dc_walk_end(walk);
 	}

@@ -4,6 +4,8 @@
 #ifndef DICICLO_SERVICE_OPERATIONS_H
 #define DICICLO_SERVICE_OPERATIONS_H
 
+#include <string.h>
+
 #include "clients.h"
 #include "walk.h"
 
@@ -47,6 +49,7 @@ static inline void dc_once_begin(struct dc_request *request, uint64_t value) {
 }
 static inline int64_t dc_once_end(struct dc_request *request, int64_t result) {
 	request->slot->result = result;
+	memcpy(request->slot->value, request->value, sizeof request->value);
 	__asm__ volatile("" ::: "memory");
 	request->slot->stage = DC_STAGE_DONE;
 	return result;

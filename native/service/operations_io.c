@@ -36,7 +36,7 @@ int64_t dc_op_read(struct dc_request *request) {
 	if (!handle) return error;
 	struct iovec iov = {.iov_base = request->buffer, .iov_len = request->length};
 	uint32_t flags = handle->flags & O_DIRECT ? DC_IO_DIRECT : 0;
-	request->slot->value[0] = request->flags & DC_READ_PLACE ? dc_shared_place(request, node, handle->flags) : 0;
+	request->value[0] = request->flags & DC_READ_PLACE ? dc_shared_place(request, node, handle->flags) : 0;
 	ssize_t result = DC_REQUEST_CALL(request, read, node, &iov, 1, (off_t)request->offset, flags);
 	dc_handle_put(handle);
 	return result;
@@ -68,10 +68,10 @@ int64_t dc_op_write(struct dc_request *request) {
 	uint32_t flags = write_flags(handle->flags, request->mask);
 	if (flags & DC_IO_APPEND) dc_once_begin(request, 0);
 	ssize_t result = DC_REQUEST_CALL(request, write, node, &iov, 1, &offset, flags);
-	if (result >= 0) request->slot->value[0] = (uint64_t)offset + (uint64_t)result;
+	if (result >= 0) request->value[0] = (uint64_t)offset + (uint64_t)result;
 	if (flags & DC_IO_APPEND) dc_once_end(request, result);
 	if (result > 0) dc_door_changed_data(request->instance->door, node, offset, result);
-	request->slot->value[1] = result > 0 && !request->mask ? dc_posts_grant(handle, node) : 0;
+	request->value[1] = result > 0 && !request->mask ? dc_posts_grant(handle, node) : 0;
 	dc_handle_put(handle);
 	return result;
 }

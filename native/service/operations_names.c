@@ -86,7 +86,7 @@ int64_t dc_op_link(struct dc_request *request) {
 	struct dc_attr attr;
 	if (request->flags & DC_PATH2_FOLLOW) request->flags &= ~(uint32_t)DC_PATH_NOFOLLOW;
 	else request->flags |= DC_PATH_NOFOLLOW;
-	request->slot->value[1] = 0;
+	request->value[1] = 0;
 	int error = dc_request_node(request, &node, &attr);
 	if (error) return error;
 	struct dc_walk walk;
@@ -194,7 +194,7 @@ static int64_t rename_between(struct dc_request *request, struct dc_walk *from, 
 		changed(request, to->at, to->name);
 		dc_door_changed_attr(request->instance->door, old);
 		if (existing) dc_door_changed_attr(request->instance->door, existing);
-		request->slot->value[0] = (S_ISDIR(old->type) && dc_door_knows(old)) || (existing && S_ISDIR(existing->type) && dc_door_knows(existing));
+		request->value[0] = (S_ISDIR(old->type) && dc_door_knows(old)) || (existing && S_ISDIR(existing->type) && dc_door_knows(existing));
 	}
 	dc_forget(request, old);
 	dc_forget(request, existing);

@@ -27,9 +27,9 @@ static int64_t give_handle(struct dc_request *request, struct dc_node *node, con
 		dc_forget(request, node);
 		return error;
 	}
-	request->slot->value[0] = number;
-	request->slot->value[1] = dc_door_knows(node);
-	request->slot->value[2] = dc_shared_place(request, node, flags);
+	request->value[0] = number;
+	request->value[1] = dc_door_knows(node);
+	request->value[2] = dc_shared_place(request, node, flags);
 	dc_answer_attr(request, attr);
 	return 0;
 }

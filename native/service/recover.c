@@ -141,7 +141,7 @@ static void recover_slot(struct dc_client_record *client, unsigned index) {
 	struct dc_slot *slot = &client->arena->slot[index];
 	uint32_t word = atomic_load_explicit(&slot->answer, memory_order_acquire), state = DC_ANSWER_STATE(word);
 	if (state != DC_ANSWER_PENDING && state != DC_ANSWER_WAITING) return;
-	if (slot->taken == 0) {
+	if (slot->taken != DC_TAKEN(DC_ANSWER_SEQUENCE(word))) {
 		tally.served++;
 		dc_client_serve_slot(NULL, client, index);
 		return;

@@ -56,7 +56,7 @@ static void serve(struct dc_seat *seat, uint32_t item) {
 	world.done[client][index] = sequence + 1;
 	if (slot->sequence != sequence) sim_fail("a request was taken before it was written");
 	seat->sender_cpu = slot->cpu;
-	*(volatile uint32_t *)&slot->taken = 1;
+	*(volatile uint32_t *)&slot->taken = DC_TAKEN(sequence);
 	if (world.scenario->blocks && client == 0 && sequence == 1) {
 		/* An answer that needs another worker. */
 		world.blocking = true;
