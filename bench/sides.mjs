@@ -155,6 +155,14 @@ const prepare = {
   },
 };
 
+/** Into a directory of its own, once: below each mount point as many names have to be looked up as below ours. */
+function sink(stage, pool, side) {
+  if (side.sunk) return;
+  side.sunk = true;
+  side.directory = path.join(side.directory, 'side');
+  stage.run(pool.bare, 'kernel', ['mkdir', side.directory]);
+}
+
 /** Sides that stand ready: {name, door, directory, server (pid in the pool)}. What cannot be had is named and left out. */
 export async function standSides(stage, pool, wanted = () => true) {
   const ready = [];
@@ -170,6 +178,7 @@ export async function standSides(stage, pool, wanted = () => true) {
       stage.ready[one.key] = { missing: error.message.split('\n')[0] };
     }
     const { missing } = stage.ready[one.key];
+    if (!missing && side.kind !== 'host' && side.kind !== 'mount') sink(stage, pool, stage.ready[one.key]);
     if (missing) stage.missing[side.name] = missing;
     else ready.push({ ...one, ...stage.ready[one.key] });
   }
