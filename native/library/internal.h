@@ -172,6 +172,10 @@ extern uint8_t dc_known[DC_FD_MAX];
 extern int dc_inherited_high;
 extern _Atomic int dc_table_high;
 
+/* This process has made an io_uring ring: see dc_ring_made. */
+extern _Atomic bool dc_ringed;
+void dc_ring_made(void);
+
 /* The description of a descriptor, referenced: or NULL when it is the kernel's. dc_file_find never adopts: for calls where an inherited descriptor goes to the kernel anyway. */
 struct dc_file *dc_file_find(int fd);
 struct dc_file *dc_file_adopt(int fd);

@@ -12,8 +12,9 @@
  */
 static int descriptor(const struct dc_walk *walk, struct dc_file *file, bool kernel_knows, int flags, int reserved) {
 	bool by_path = walk->path[0] == '/' || walk->dirfd == AT_FDCWD;
-	bool known = kernel_knows && by_path && (flags & (O_ACCMODE | O_TRUNC | O_CREAT)) == O_RDONLY && !(flags & O_PATH), locked = dc_locks_any(file) && !file->directory;
-	if (reserved >= 0 && (known || locked || file->directory != !!(flags & O_DIRECTORY))) {
+	bool known = kernel_knows && by_path && (flags & (O_ACCMODE | O_TRUNC | O_CREAT)) == O_RDONLY && !(flags & O_PATH);
+	bool twin = atomic_load(&dc_ringed) || (dc_locks_any(file) && !file->directory);
+	if (reserved >= 0 && (known || twin || file->directory != !!(flags & O_DIRECTORY))) {
 		k_close(reserved); /* not replaced by a copy: to close the original would end this process's locks on the file */
 		reserved = -1;
 	}
@@ -26,7 +27,7 @@ static int descriptor(const struct dc_walk *walk, struct dc_file *file, bool ker
 		}
 		if (fd >= 0) k_close(fd);
 	}
-	if (locked) {
+	if (twin) {
 		int fd = dc_open_twin(file);
 		if (fd >= 0) {
 			if (!(flags & O_CLOEXEC)) k_fcntl(fd, F_SETFD, 0);
@@ -80,7 +81,7 @@ static int attach_descriptor(struct dc_walk *walk, int flags, int reserved) {
 	if (fd >= 0 && fd < DC_FD_MAX) {
 		dc_table_set(fd, file);
 		dc_placeholder_named(fd, file);
-		if (fd <= STDERR_FILENO) dc_share_fd(fd); /* glibc's standard streams use it unseen */
+		if (fd <= STDERR_FILENO || atomic_load(&dc_ringed)) dc_share_fd(fd); /* glibc's standard streams use it unseen; so may a ring */
 		return fd;
 	}
 	if (fd >= 0) { /* beyond the table: the kernel's own descriptor, not carried */

@@ -228,11 +228,7 @@ static void prepare(long number, const long a[6]) {
 		if (a[0]) copies(*(const uint64_t *)a[0]);
 		break;
 	case SYS_io_submit: upgrade_requests(a[1], (long *const *)a[2]); break;
-	case SYS_io_uring_setup:
-		/* Its requests name, open and close descriptors without a call that we see: from now on this process uses the kernel door. */
-		dc_uncarried(DC_UNCARRIED_uring);
-		dc_stop_carrying();
-		break;
+	case SYS_io_uring_setup: dc_ring_made(); break;
 	case SYS_setuid: case SYS_setgid: case SYS_setreuid: case SYS_setregid: case SYS_setresuid: case SYS_setresgid: case SYS_setfsuid: case SYS_setfsgid: case SYS_setgroups:
 		/* By number they change one thread, and the service knows ids by process. */
 		dc_uncarried(DC_UNCARRIED_ids);
@@ -293,14 +289,26 @@ EXPORT long syscall(long number, ...) {
 }
 
 /* liburing makes its system calls inline, but its entry points are symbols. */
+int io_uring_setup(unsigned entries, void *params);
+EXPORT int io_uring_setup(unsigned entries, void *params) {
+	dc_ring_made();
+	return dc_forget_new(NEXT(io_uring_setup)(entries, params));
+}
+
 int io_uring_queue_init_params(unsigned entries, void *ring, void *params);
 EXPORT int io_uring_queue_init_params(unsigned entries, void *ring, void *params) {
-	dc_stop_carrying();
+	dc_ring_made();
 	return NEXT(io_uring_queue_init_params)(entries, ring, params);
 }
 
 int io_uring_queue_init(unsigned entries, void *ring, unsigned flags);
 EXPORT int io_uring_queue_init(unsigned entries, void *ring, unsigned flags) {
-	dc_stop_carrying();
+	dc_ring_made();
 	return NEXT(io_uring_queue_init)(entries, ring, flags);
+}
+
+int io_uring_queue_init_mem(unsigned entries, void *ring, void *params, void *memory, size_t size);
+EXPORT int io_uring_queue_init_mem(unsigned entries, void *ring, void *params, void *memory, size_t size) {
+	dc_ring_made();
+	return NEXT(io_uring_queue_init_mem)(entries, ring, params, memory, size);
 }

@@ -7,6 +7,7 @@
 #include "internal.h"
 
 #include <sys/mman.h>
+#include <sys/sysmacros.h>
 
 #include "queue.h"
 
@@ -104,6 +105,37 @@ static bool reference_live(struct dc_file *file) {
 	return false;
 }
 
+/*
+ * A ring's requests name, open and close numbers without a call that we see. So once there is a ring, every description is the kernel door's own and has its offset there, and each call
+ * first asks the kernel whether the number still names that file (two system calls that ask nobody else; what is read or written by number goes on being carried). Another open description
+ * of the same file, opened in the same way, is as good.
+ */
+_Atomic bool dc_ringed;
+
+void dc_ring_made(void) {
+	if (!dc_active) return;
+	dc_uncarried(DC_UNCARRIED_uring);
+	if (atomic_exchange(&dc_ringed, true)) return;
+	dc_share_table(DC_SHARE_ALL); /* whoever opens one meanwhile looks at dc_ringed after it is in the table */
+}
+
+static bool still_names(int fd, const struct dc_file *file) {
+	struct statx now;
+	if (!atomic_load_explicit(&file->kernel, memory_order_acquire)) return true; /* there is no twin to be had */
+	if (dc_raw6(SYS_statx, fd, (long)"", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, (long)&now, 0) < 0) return false;
+	if (now.stx_ino != file->ino || makedev(now.stx_dev_major, now.stx_dev_minor) != file->device) return false;
+	long flags = k_fcntl(fd, F_GETFL, 0);
+	return flags >= 0 && ((flags ^ atomic_load_explicit(&file->flags, memory_order_relaxed)) & (O_PATH | (flags & O_PATH ? 0 : O_ACCMODE))) == 0;
+}
+
+/* Whether the referenced description is what the number names; if not, it was closed behind our back. */
+static bool is_current(int fd, struct dc_file *file) {
+	if (still_names(fd, file)) return true;
+	struct dc_file *seen = file;
+	if (atomic_compare_exchange_strong(&dc_table[fd], &seen, NULL)) dc_file_put(file);
+	return false;
+}
+
 struct dc_file *dc_file_find(int fd) {
 	if ((unsigned)fd >= DC_FD_MAX) return NULL;
 	for (;;) {
@@ -114,7 +146,7 @@ struct dc_file *dc_file_find(int fd) {
 			return NULL;
 		}
 		if (!reference_live(file)) continue;
-		if (atomic_load_explicit(&dc_table[fd], memory_order_acquire) == file) return file;
+		if (atomic_load_explicit(&dc_table[fd], memory_order_acquire) == file && (__builtin_expect(!atomic_load_explicit(&dc_ringed, memory_order_relaxed), 1) || is_current(fd, file))) return file;
 		dc_file_put(file);
 	}
 }

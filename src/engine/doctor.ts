@@ -391,7 +391,7 @@ function reservations(facts: ProgramFacts): string[] {
     but.push(
       `it makes system calls of its own (${facts.ownCalls.join(', ')}), which use the kernel door unless dispatched`,
     );
-  if (uses('liburing')) but.push('once it makes an io_uring ring it uses the kernel door alone');
+  if (uses('liburing')) but.push('what it submits through an io_uring ring uses the kernel door');
   if (uses('libaio')) but.push('what it submits through libaio uses the kernel door');
   if (uses('libasan') || uses('libtsan'))
     but.push("a sanitizer's run-time wants to be loaded first: set ASAN_OPTIONS=verify_asan_link_order=0");

@@ -317,6 +317,81 @@ static void kernel_aio(void) {
 	close(fd);
 }
 
+#ifdef HAVE_URING
+static int submit(struct io_uring *ring) {
+	struct io_uring_cqe *done;
+	io_uring_submit(ring);
+	if (io_uring_wait_cqe(ring, &done) < 0) return -EIO;
+	int result = done->res;
+	io_uring_cqe_seen(ring, done);
+	return result;
+}
+
+/* A number that a ring closed, and what has it next: nothing but the file that it names now may be reached by it. */
+static void reused(struct io_uring *ring) {
+	char bytes[8] = {0};
+	struct stat st;
+	make("first", "first");
+	make("second", "second file");
+	int fd = open("first", O_RDONLY), copy = dup(fd);
+	SHOW(pread(fd, bytes, 5, 0));
+	io_uring_prep_close(io_uring_get_sqe(ring), fd);
+	SHOW(submit(ring));
+	SHOW(pread(fd, bytes, 5, 0)); /* nobody's */
+	SHOW(fstat(fd, &st));
+	io_uring_prep_openat(io_uring_get_sqe(ring), AT_FDCWD, "second", O_RDWR, 0);
+	SHOW(submit(ring) == fd);
+	SHOW(pread(fd, bytes, 6, 0));
+	show_bytes("second", bytes, 6);
+	SHOW(fstat(fd, &st));
+	SHOW(st.st_size);
+	SHOW(pread(copy, bytes, 5, 0));
+	show_bytes("copy", bytes, 5);
+	io_uring_prep_close(io_uring_get_sqe(ring), fd);
+	SHOW(submit(ring));
+	io_uring_prep_openat(io_uring_get_sqe(ring), AT_FDCWD, "second", O_RDONLY, 0); /* the same file, otherwise open */
+	SHOW(submit(ring) == fd);
+	SHOW(pwrite(fd, "no", 2, 0));
+	SHOW(dup2(copy, fd) == fd);
+	SHOW(pread(fd, bytes, 5, 0));
+	show_bytes("dup2", bytes, 5);
+	SHOW(close(fd));
+	SHOW(close(copy));
+}
+
+/* Beside a ring: what is opened, read and written by calls, in the order of the ring's requests. */
+static void beside(struct io_uring *ring) {
+	char bytes[16] = {0};
+	int fd = open("beside", O_RDWR | O_CREAT | O_TRUNC, 0644);
+	SHOW(pwrite(fd, "0123456789", 10, 0));
+	io_uring_prep_write(io_uring_get_sqe(ring), fd, "ring", 4, 2);
+	SHOW(submit(ring));
+	SHOW(pread(fd, bytes, 10, 0));
+	show_bytes("beside", bytes, 10);
+	SHOW(write(fd, "ab", 2)); /* by the position that the ring sees, too */
+	io_uring_prep_write(io_uring_get_sqe(ring), fd, "cd", 2, -1);
+	SHOW(submit(ring));
+	SHOW(lseek(fd, 0, SEEK_CUR));
+	io_uring_prep_fsync(io_uring_get_sqe(ring), fd, 0);
+	SHOW(submit(ring));
+	SHOW(fdatasync(fd));
+	SHOW(ftruncate(fd, 7));
+	io_uring_prep_read(io_uring_get_sqe(ring), fd, bytes, sizeof bytes, 0);
+	SHOW(submit(ring));
+	show_bytes("beside", bytes, 7);
+	int directory = open(".", O_RDONLY | O_DIRECTORY);
+	io_uring_prep_openat(io_uring_get_sqe(ring), directory, "beside", O_RDONLY, 0);
+	int other = submit(ring);
+	SHOW(other >= 0);
+	SHOW(pread(other, bytes, 3, 4));
+	show_bytes("by the directory", bytes, 3);
+	SHOW(close(other));
+	SHOW(close(directory));
+	SHOW(close(fd));
+	show_file("beside");
+}
+#endif
+
 /* A ring's requests name descriptors of before; and open new ones. */
 static void ring(void) {
 #ifdef HAVE_URING
@@ -329,27 +404,19 @@ static void ring(void) {
 		puts("no ring");
 		return;
 	}
-	struct io_uring_cqe *done;
 	io_uring_prep_read(io_uring_get_sqe(&ring), before, bytes, 3, -1);
-	io_uring_submit(&ring);
-	io_uring_wait_cqe(&ring, &done);
-	SHOW(done->res);
-	io_uring_cqe_seen(&ring, done);
+	SHOW(submit(&ring));
 	show_bytes("ring", bytes, 3);
 	SHOW(lseek(before, 0, SEEK_CUR));
 	io_uring_prep_write(io_uring_get_sqe(&ring), before, "RING", 4, 0);
-	io_uring_submit(&ring);
-	io_uring_wait_cqe(&ring, &done);
-	SHOW(done->res);
-	io_uring_cqe_seen(&ring, done);
+	SHOW(submit(&ring));
 	io_uring_prep_openat(io_uring_get_sqe(&ring), AT_FDCWD, "ring2", O_CREAT | O_WRONLY, 0644);
-	io_uring_submit(&ring);
-	io_uring_wait_cqe(&ring, &done);
-	int made = done->res;
+	int made = submit(&ring);
 	SHOW(made >= 0);
-	io_uring_cqe_seen(&ring, done);
 	SHOW(write(made, "2", 1));
 	SHOW(close(made));
+	reused(&ring);
+	beside(&ring);
 	io_uring_queue_exit(&ring);
 	show_file("ring");
 	show_file("ring2");
@@ -403,8 +470,8 @@ int main(int argc, char **argv) {
 	copying();
 	numbers();
 	kernel_aio();
+	ring();
 	fflush(stdout);
 	roots();
-	ring();
 	return 0;
 }
