@@ -41,23 +41,9 @@ static void free_attaching(struct dc_attaching *attaching) {
 	free(attaching);
 }
 
+/* A peer that does not take it is dropped. */
 static void send_answer(int fd, const struct dc_attach_answer *answer, const int *descriptors, unsigned count) {
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(2 * sizeof(int))];
-	} control = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)answer, .iov_len = sizeof *answer};
-	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-	if (count) {
-		message.msg_control = &control;
-		message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-		header->cmsg_level = SOL_SOCKET;
-		header->cmsg_type = SCM_RIGHTS;
-		header->cmsg_len = CMSG_LEN(count * sizeof(int));
-		memcpy(CMSG_DATA(header), descriptors, count * sizeof(int));
-	}
-	sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT); /* a peer that does not take it is dropped */
+	dc_packet_send(fd, answer, sizeof *answer, descriptors, count);
 }
 
 static void refuse(int fd, int error) {

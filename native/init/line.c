@@ -24,12 +24,12 @@ static void free_packet(struct dc_packet *packet) {
 	free(packet);
 }
 
-static int send_packet(int fd, const char *text, size_t size, const int *descriptors, unsigned count) {
+int dc_packet_send(int fd, const void *data, size_t size, const int *descriptors, unsigned count) {
 	union {
 		struct cmsghdr header;
 		char space[CMSG_SPACE(DC_LINK_DESCRIPTORS_MAX * sizeof(int))];
 	} control;
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)text, .iov_len = size};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
 	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 	if (count) {
 		memset(&control, 0, sizeof control);
@@ -55,7 +55,7 @@ static void watch(struct dc_line *line) {
 static void flush(struct dc_line *line) {
 	while (line->first) {
 		struct dc_packet *packet = line->first;
-		int sent = send_packet(line->source.fd, packet->text, packet->size, packet->descriptors, packet->count);
+		int sent = dc_packet_send(line->source.fd, packet->text, packet->size, packet->descriptors, packet->count);
 		if (sent == -EAGAIN || sent == -ENOBUFS || sent == -ETOOMANYREFS) break;
 		line->first = packet->next;
 		if (!line->first) line->last = &line->first;
@@ -141,7 +141,7 @@ int dc_line_send(struct dc_line *line, json_t *message, const int *descriptors, 
 	size_t size = strlen(text);
 	int result = line->source.fd < 0 ? -EPIPE : size > DC_LINK_MESSAGE_MAX || count > DC_LINK_DESCRIPTORS_MAX ? -EMSGSIZE : 0;
 	if (result == 0) {
-		result = line->first ? -EAGAIN : send_packet(line->source.fd, text, size, descriptors, count);
+		result = line->first ? -EAGAIN : dc_packet_send(line->source.fd, text, size, descriptors, count);
 		/* ETOOMANYREFS: more descriptors in flight than the limit of open files; they are, once the service reads. */
 		if (result == -EAGAIN || result == -ETOOMANYREFS || result == -ENOBUFS) result = enqueue(line, text, size, descriptors, count);
 	}

@@ -19,6 +19,9 @@ struct dc_line {
 	void (*closed)(struct dc_line *line);                    /* the peer's end is closed; the line is closed already */
 };
 
+/* One packet with descriptors (DC_LINK_DESCRIPTORS_MAX at most) to a peer that must take it now. 0 or -errno. */
+int dc_packet_send(int fd, const void *data, size_t size, const int *descriptors, unsigned count);
+
 /* Takes the descriptor. 0 or -errno. */
 int dc_line_open(struct dc_line *line, struct dc_loop *loop, int fd);
 void dc_line_close(struct dc_line *line);

@@ -19,27 +19,8 @@ static struct dc_file *adopt(void) {
 		return NULL;
 	}
 	struct dc_client *client = dc_session();
-	struct dc_file *file = client ? dc_file_new() : NULL;
+	struct dc_file *file = client ? dc_file_of_node(client, &place, &st, -1, O_PATH | O_DIRECTORY) : NULL;
 	if (!file) return NULL;
-	struct dc_call call;
-	dc_call_begin(&call, client, DC_OP_ADOPT, place.instance, 0);
-	call.slot->argument[0] = st.st_ino;
-	call.slot->argument[1] = 0;
-	call.slot->mask = O_PATH | O_DIRECTORY;
-	int64_t result = dc_call_send(&call);
-	if (result == 0) file->handle = call.slot->value[0];
-	dc_call_end(&call);
-	if (result != 0) {
-		dc_file_put(file);
-		return NULL;
-	}
-	file->client = client;
-	file->instance = place.instance;
-	file->entry = place.entry;
-	file->device = st.st_dev;
-	file->ino = st.st_ino;
-	file->flags = O_PATH | O_DIRECTORY;
-	file->directory = true;
 	long length = dc_raw6(SYS_getcwd, (long)file->hint, sizeof file->hint, 0, 0, 0, 0);
 	file->hint_length = length > 1 && file->hint[0] == '/' ? (uint16_t)(length - 1) : 0;
 	return file;

@@ -179,6 +179,8 @@ void dc_ring_made(void);
 /* The description of a descriptor, referenced: or NULL when it is the kernel's. dc_file_find never adopts: for calls where an inherited descriptor goes to the kernel anyway. */
 struct dc_file *dc_file_find(int fd);
 struct dc_file *dc_file_adopt(int fd);
+/* A description of the node that the kernel door calls so, with a handle of its own; `number`: a descriptor of it that this process has, or -1. NULL: the service does not know it. */
+struct dc_file *dc_file_of_node(struct dc_client *client, const struct dc_place *place, const struct stat *st, int number, int flags);
 static inline struct dc_file *dc_file_get(int fd) {
 	if ((unsigned)fd >= DC_FD_MAX || !dc_active) return NULL;
 	if (atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return dc_file_find(fd);

@@ -183,6 +183,32 @@ void dc_table_drop_all(bool close_handles) {
 	atomic_store(&dc_table_high, -1);
 }
 
+struct dc_file *dc_file_of_node(struct dc_client *client, const struct dc_place *place, const struct stat *st, int number, int flags) {
+	struct dc_file *file = dc_file_new();
+	if (!file) return NULL;
+	struct dc_call call;
+	dc_call_begin(&call, client, DC_OP_ADOPT, place->instance, 0);
+	call.slot->argument[0] = st->st_ino;
+	call.slot->argument[1] = (uint64_t)((int64_t)number + 1);
+	call.slot->mask = (uint32_t)flags & ~(uint32_t)O_APPEND;
+	bool made = dc_call_send(&call) == 0;
+	if (made) file->handle = call.slot->value[0];
+	dc_call_end(&call);
+	if (!made) {
+		dc_file_put(file);
+		return NULL;
+	}
+	file->client = client;
+	file->instance = place->instance;
+	file->entry = place->entry;
+	file->device = st->st_dev;
+	file->ino = st->st_ino;
+	atomic_store(&file->append, flags & O_APPEND);
+	file->flags = flags & ~O_APPEND;
+	file->directory = S_ISDIR(st->st_mode);
+	return file;
+}
+
 /*
  * An inherited or received descriptor, or one that the kernel opened from a directory of the host. The kernel door's descriptors are recognised by their device; a placeholder that
  * could not be upgraded is the mount's root to us, as it is to the kernel.
@@ -201,30 +227,12 @@ struct dc_file *dc_file_adopt(int fd) {
 	if (!client) return NULL;
 	long flags = k_fcntl(fd, F_GETFL, 0);
 	if (flags < 0 || (flags & O_PATH && !S_ISDIR(st.st_mode))) return NULL;
-	struct dc_file *file = dc_file_new();
-	if (!file) return NULL;
-	struct dc_call call;
-	dc_call_begin(&call, client, DC_OP_ADOPT, place.instance, 0);
-	call.slot->argument[0] = st.st_ino;
-	call.slot->argument[1] = (uint64_t)fd + 1;
-	call.slot->mask = (uint32_t)flags & ~(uint32_t)O_APPEND;
-	int64_t result = dc_call_send(&call);
-	if (result == 0) file->handle = call.slot->value[0];
-	dc_call_end(&call);
-	if (result != 0) {
+	struct dc_file *file = dc_file_of_node(client, &place, &st, fd, (int)flags);
+	if (!file) {
 		dc_uncarried(DC_UNCARRIED_stale);
 		dc_known[fd] = DC_KNOWN_NOT;
-		dc_file_put(file);
 		return NULL;
 	}
-	file->client = client;
-	file->instance = place.instance;
-	file->entry = place.entry;
-	file->device = st.st_dev;
-	file->ino = st.st_ino;
-	atomic_store(&file->append, flags & O_APPEND);
-	file->flags = (int)flags & ~O_APPEND;
-	file->directory = S_ISDIR(st.st_mode);
 	atomic_store(&file->kernel, true);
 	atomic_store(&file->shared, true);
 	struct dc_file *none = NULL;

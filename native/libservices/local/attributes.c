@@ -221,7 +221,8 @@ static bool xattr_forbidden(const struct dc_context *context, const char *name)
 	return context->cred->uid != 0 && (starts_with(name, "trusted.") || starts_with(name, "security."));
 }
 
-int local_setxattr(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, const char *name, const void *value, size_t size, int flags)
+/* `remove`: no value. */
+static int change_xattr(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, const char *name, bool remove, const void *value, size_t size, int flags)
 {
 	struct local_node *at = local_node_of(node);
 	int descriptor, result;
@@ -235,9 +236,19 @@ int local_setxattr(struct dc_libservice *self, struct dc_context *context, struc
 	if (descriptor < 0)
 		return descriptor;
 	snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
-	result = setxattr(path, name, value, size, flags) ? -errno : 0;
+	result = (remove ? removexattr(path, name) : setxattr(path, name, value, size, flags)) ? -errno : 0;
 	local_done(at);
 	return result;
+}
+
+int local_setxattr(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, const char *name, const void *value, size_t size, int flags)
+{
+	return change_xattr(self, context, node, name, false, value, size, flags);
+}
+
+int local_removexattr(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, const char *name)
+{
+	return change_xattr(self, context, node, name, true, NULL, 0, 0);
 }
 
 ssize_t local_listxattr(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, char *list, size_t size)
@@ -253,25 +264,6 @@ ssize_t local_listxattr(struct dc_libservice *self, struct dc_context *context, 
 	result = listxattr(path, list, size);
 	if (result < 0)
 		result = -errno;
-	local_done(at);
-	return result;
-}
-
-int local_removexattr(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, const char *name)
-{
-	struct local_node *at = local_node_of(node);
-	int descriptor, result;
-	char path[32];
-
-	if (local_of(self)->read_only)
-		return -EROFS;
-	if (xattr_forbidden(context, name))
-		return -EPERM;
-	descriptor = local_use(local_of(self), at);
-	if (descriptor < 0)
-		return descriptor;
-	snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
-	result = removexattr(path, name) ? -errno : 0;
 	local_done(at);
 	return result;
 }
