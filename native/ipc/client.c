@@ -168,7 +168,7 @@ bool dc_client_abandoned(struct dc_client *client, unsigned index) {
 
 #define SPIN_MAX_NS 200000u /* the queue may say anything */
 #define RESEND_NS 100000000u
-#define LOOK_NS 2000000u /* not taken for so long: who was to take it waits for a CPU */
+#define LOOK_NS 200000u /* not taken for so long: who was to take it waits for a CPU */
 
 static bool worker_is_at(struct dc_client *client, uint32_t cpu) {
 	return atomic_load_explicit(client->worker_cpu, memory_order_relaxed) == cpu;
@@ -219,14 +219,20 @@ static uint32_t yield_for_answer(struct dc_client *client, struct dc_slot *slot,
 	return answer;
 }
 
+/* Has another worker woken. */
+static void call(struct dc_client *client) {
+	if (client->queue) dc_queue_look(client->queue, true);
+	else dc_mailbox_call(client->mailbox);
+}
+
 /* False: nobody answers any more. */
 static bool sleep_for_answer(struct dc_client *client, unsigned index, uint32_t waiting) {
 	struct dc_slot *slot = dc_client_slot(client, index);
-	for (uint64_t patience_ns = client->queue ? LOOK_NS : RESEND_NS; atomic_load_explicit(&slot->answer, memory_order_acquire) == waiting;) {
+	for (uint64_t patience_ns = LOOK_NS; atomic_load_explicit(&slot->answer, memory_order_acquire) == waiting;) {
 		if (dc_futex_wait(&slot->answer, waiting, patience_ns) != -ETIMEDOUT) continue;
 		if (is_closed(client)) return false;
 		if (patience_ns == LOOK_NS) {
-			if (!is_taken(client, index)) dc_queue_look(client->queue, true);
+			if (!is_taken(client, index)) call(client);
 			patience_ns = RESEND_NS;
 			continue;
 		}

@@ -10,6 +10,11 @@ void dc_mailbox_ring(struct dc_mailbox *mailbox, unsigned slot) {
 	dc_futex_wake(&mailbox->ear, 1);
 }
 
+void dc_mailbox_call(struct dc_mailbox *mailbox) {
+	atomic_fetch_add_explicit(&mailbox->late, 1, memory_order_seq_cst);
+	dc_futex_wake(&mailbox->late, 1);
+}
+
 int dc_mailboxes_reserve(struct dc_mailboxes *mailboxes, uint32_t client, uint32_t generation) {
 	unsigned top = atomic_load_explicit(&mailboxes->top, memory_order_relaxed), at = 0;
 	while (at < top && atomic_load_explicit(&mailboxes->place[at].box, memory_order_relaxed)) at++;
@@ -114,6 +119,21 @@ unsigned dc_mailboxes_arm(struct dc_mailboxes *mailboxes, unsigned group, struct
 			count_alarm(mailboxes, at);
 		}
 		list[count++] = (struct dc_futex_expectation){&box->ear, DC_EAR_ARMED};
+	}
+	return count;
+}
+
+unsigned dc_mailboxes_calls(struct dc_mailboxes *mailboxes, unsigned group, uint32_t seen[DC_LISTEN_MAX], struct dc_futex_expectation *list, bool *called) {
+	unsigned top = atomic_load_explicit(&mailboxes->top, memory_order_seq_cst), count = 0;
+	unsigned from = group * DC_LISTEN_MAX, to = from + DC_LISTEN_MAX < top ? from + DC_LISTEN_MAX : top;
+	*called = false;
+	for (unsigned at = from; at < to; at++) {
+		struct dc_mailbox *box = atomic_load_explicit(&mailboxes->place[at].box, memory_order_seq_cst);
+		if (!box) continue;
+		uint32_t late = atomic_load_explicit(&box->late, memory_order_seq_cst);
+		if (late != seen[at - from]) *called = true; /* or another client stands there now: no harm */
+		seen[at - from] = late;
+		list[count++] = (struct dc_futex_expectation){&box->late, late};
 	}
 	return count;
 }

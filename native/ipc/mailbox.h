@@ -15,6 +15,8 @@
 
 /* The client's side: a slot of its arena holds a request. Wait-free but for one system call when a worker sleeps; safe in signal handlers. */
 void dc_mailbox_ring(struct dc_mailbox *mailbox, unsigned slot);
+/* A request has not been taken for long: whoever was to take it waits for a CPU. */
+void dc_mailbox_call(struct dc_mailbox *mailbox);
 
 /* ---- the service's side ---------------------------------------------------------------------------------------------------- */
 #define DC_LISTEN_MAX (DC_FUTEX_WAIT_MAX - 1)
@@ -45,5 +47,7 @@ bool dc_mailboxes_empty(struct dc_mailboxes *mailboxes);
 uint64_t dc_mailboxes_depth(struct dc_mailboxes *mailboxes);
 /* Arms the ears of a group and lists them for dc_futex_wait_any; answers how many. To be called before the last look at the bells. */
 unsigned dc_mailboxes_arm(struct dc_mailboxes *mailboxes, unsigned group, struct dc_futex_expectation *list);
+/* Lists the calls of a group for dc_futex_wait_any, answers how many; *called: there were some since the last time (`seen`: the caller's own, by place in the group). */
+unsigned dc_mailboxes_calls(struct dc_mailboxes *mailboxes, unsigned group, uint32_t seen[DC_LISTEN_MAX], struct dc_futex_expectation *list, bool *called);
 
 #endif

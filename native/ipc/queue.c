@@ -27,6 +27,10 @@ void dc_board_wake(struct dc_board *board, uint32_t workers, uint32_t running_ta
 	wake_sleeper(board, workers);
 }
 
+void dc_board_rouse(struct dc_board *board, uint32_t workers) {
+	if (DC_WORKERS_SLEEPING(workers)) wake_sleeper(board, workers);
+}
+
 static void wake_one(struct dc_queue *queue) {
 	uint32_t target = queue->running_target;
 	dc_board_wake(&queue->board, atomic_load_explicit(&queue->board.workers, memory_order_seq_cst), target ? target : 1);
@@ -34,7 +38,7 @@ static void wake_one(struct dc_queue *queue) {
 
 void dc_queue_look(struct dc_queue *queue, bool though_some_run) {
 	uint32_t workers = atomic_load_explicit(&queue->board.workers, memory_order_seq_cst);
-	if ((though_some_run || DC_WORKERS_SPINNING(workers)) && DC_WORKERS_SLEEPING(workers)) wake_sleeper(&queue->board, workers);
+	if (though_some_run || DC_WORKERS_SPINNING(workers)) dc_board_rouse(&queue->board, workers);
 }
 
 void dc_queue_rouse(struct dc_queue *queue) {

@@ -33,6 +33,7 @@ int dc_queue_put(struct dc_queue *queue, uint32_t item, uint64_t patience_ns);
 
 /* Wakes a worker if, by these counts, nobody is about to look and one that should run sleeps: to be called where requests may wait. */
 void dc_board_wake(struct dc_board *board, uint32_t workers, uint32_t running_target);
+void dc_board_rouse(struct dc_board *board, uint32_t workers); /* a sleeper, if there is one, whatever others are said to do */
 /* By a sender whose request nobody has taken although a worker is said to be looking, or, `though_some_run`, to run: that one waits for its CPU. Wakes another. */
 void dc_queue_look(struct dc_queue *queue, bool though_some_run);
 /* By a sender that has waited for long: whatever the counts say. */

@@ -8,6 +8,7 @@
 /* A sleeper looks by itself now and then: in the queue, a sender that dies between publishing and waking takes the wake-up with it; its end kicks us sooner. */
 #define SLEEP_NS 5000000000u
 #define SPIN_MIN_US 2u
+#define CALLS_PAUSE_NS 200000u
 
 void dc_receiver_init(struct dc_receiver *receiver, struct dc_queue *queue, struct dc_mailboxes *mailboxes, uint32_t running_target, uint32_t spin_ns, uint64_t patience_ns) {
 	receiver->transport = queue ? DC_BY_QUEUE : DC_BY_MAILBOXES;
@@ -237,6 +238,19 @@ void dc_receiver_overhear(struct dc_receiver *receiver, unsigned group, _Atomic 
 	pass_on(receiver);
 	list[count] = (struct dc_futex_expectation){wake, seen};
 	dc_futex_wait_any(list, count + 1, SLEEP_NS);
+}
+
+void dc_receiver_attend(struct dc_receiver *receiver, unsigned group, uint32_t calls[DC_LISTEN_MAX], _Atomic uint32_t *wake, uint32_t seen) {
+	struct dc_futex_expectation list[DC_FUTEX_WAIT_MAX];
+	bool called;
+	unsigned count = dc_mailboxes_calls(receiver->mailboxes, group, calls, list, &called);
+	if (called && !dc_receiver_empty(receiver)) dc_board_rouse(receiver->board, counts(receiver));
+	if (called) {
+		dc_futex_wait(wake, seen, CALLS_PAUSE_NS); /* who calls without end has no worker woken more often than that */
+		return;
+	}
+	list[count] = (struct dc_futex_expectation){wake, seen};
+	dc_futex_wait_any(list, count + 1, 0);
 }
 
 void dc_answer(struct dc_slot *slot, uint32_t sequence, int64_t result) {

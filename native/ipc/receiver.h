@@ -72,6 +72,12 @@ uint64_t dc_receiver_depth(struct dc_receiver *receiver);
  */
 void dc_receiver_overhear(struct dc_receiver *receiver, unsigned group, _Atomic uint32_t *wake, uint32_t seen);
 
+/*
+ * By mailboxes: waits for clients of the group (from 0) whose requests are not taken, then wakes a further worker, whatever the others are said to do: one may wait for a CPU. Answers when that is
+ * done or `wake` is no longer `seen`; to be called for ever, by a thread of its own for each group. `calls`: the thread's own, zero at first. By the queue, clients do it themselves (dc_queue_look).
+ */
+void dc_receiver_attend(struct dc_receiver *receiver, unsigned group, uint32_t calls[DC_LISTEN_MAX], _Atomic uint32_t *wake, uint32_t seen);
+
 /* The answer to a request: stands in the slot, then the word is swapped, and the sender woken if it sleeps. */
 void dc_answer(struct dc_slot *slot, uint32_t sequence, int64_t result);
 

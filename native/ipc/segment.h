@@ -96,6 +96,7 @@ _Static_assert(sizeof(struct dc_queue) == 384 + 64 * DC_QUEUE_SLOTS, "queue layo
  * concerns its own requests: it can ring for nothing, and lose its own.
  *   ring    client: set the slot's bit in `bells`; unless `ear` is quiet, mark it rung and wake it.   take   worker: clear a bit, make a rung ear quiet.
  *   sleep   worker: arm every ear, look at every bell once more, then sleep on all ears at once. Both sides are sequentially consistent (a Dekker pattern).
+ *   call    client: count up `late` and wake whoever sleeps on it, a thread that does nothing but wake a further worker (dc_receiver_attend).
  */
 enum { DC_EAR_QUIET, DC_EAR_ARMED, DC_EAR_RUNG };
 struct dc_mailbox {
@@ -103,6 +104,7 @@ struct dc_mailbox {
 	_Atomic uint32_t ear;                          /* futex: a worker sleeps on it while it is armed */
 	_Atomic uint32_t worker_cpu;                   /* of the worker that took the last request, for the sender's decision to spin */
 	uint32_t spin_ns;                              /* longest spin that pays on this machine; written by the service */
+	_Atomic uint32_t late;                         /* futex: how often the client has called because its request was not taken for long */
 };
 _Static_assert(sizeof(struct dc_mailbox) == DC_CACHE_LINE, "mailbox layout");
 

@@ -26,6 +26,13 @@ struct ear {
 	unsigned group;
 };
 
+/* A thread that waits for clients of one group whose requests are not taken. */
+struct attendant {
+	pthread_t thread;
+	unsigned group;
+	uint32_t calls[DC_LISTEN_MAX];
+};
+
 static struct {
 	struct dc_receiver receiver;
 	struct dc_workers_options options;
@@ -36,7 +43,8 @@ static struct {
 	struct dc_mailboxes mailboxes;
 	unsigned char *pages;
 	struct ear ear[DC_LISTEN_GROUPS];
-	unsigned ears;
+	struct attendant attendant[DC_LISTEN_GROUPS];
+	unsigned ears, attendants;
 	_Atomic uint32_t wakes_before; /* of the boards' counts at the last reset */
 	_Atomic uint32_t ear_wake;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -141,6 +149,16 @@ static void *ear_main(void *argument) {
 	return NULL;
 }
 
+static void *attendant_main(void *argument) {
+	struct attendant *attendant = argument;
+	pthread_setname_np(pthread_self(), "attendant");
+	while (!atomic_load(&pool.receiver.stopping)) {
+		uint32_t seen = atomic_load(&pool.ear_wake);
+		if (!atomic_load(&pool.receiver.stopping)) dc_receiver_attend(&pool.receiver, attendant->group, attendant->calls, &pool.ear_wake, seen);
+	}
+	return NULL;
+}
+
 /* The clients have changed: whoever sleeps on their ears must list them anew. */
 static void relist(void) {
 	atomic_fetch_add(&pool.ear_wake, 1);
@@ -148,13 +166,21 @@ static void relist(void) {
 	dc_receiver_kick(&pool.receiver);
 }
 
-static int grow_ears(int place) {
+/* What listens, for a client at this place. */
+static int grow_listeners(int place) {
 	while (pool.ears < (unsigned)place / DC_LISTEN_MAX) {
 		struct ear *ear = &pool.ear[pool.ears];
 		ear->group = pool.ears + 1;
 		int error = pthread_create(&ear->thread, NULL, ear_main, ear);
 		if (error) return -error;
 		pool.ears++;
+	}
+	while (pool.attendants <= (unsigned)place / DC_LISTEN_MAX) {
+		struct attendant *attendant = &pool.attendant[pool.attendants];
+		attendant->group = pool.attendants;
+		int error = pthread_create(&attendant->thread, NULL, attendant_main, attendant);
+		if (error) return -error;
+		pool.attendants++;
 	}
 	return 0;
 }
@@ -178,7 +204,7 @@ int dc_workers_add_client(int arena_fd, uint32_t index, uint32_t generation) {
 	/* The box must stand before it can be looked at, and its address depends on its place. */
 	int place = dc_mailboxes_reserve(&pool.mailboxes, index, generation);
 	if (place >= 0 && mmap(page_of(place), PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, arena_fd, 0) == MAP_FAILED) place = -errno;
-	int error = place < 0 ? place : grow_ears(place);
+	int error = place < 0 ? place : grow_listeners(place);
 	if (!error) {
 		struct dc_mailbox *box = &((struct dc_arena *)page_of(place))->mailbox[DC_MAILBOX_PLACE(index)];
 		box->spin_ns = SPIN_NS;
@@ -215,7 +241,8 @@ void dc_workers_stop(void) {
 	relist();
 	for (unsigned i = 0; i < pool.count; i++) pthread_join(pool.worker[i].thread, NULL);
 	for (unsigned i = 0; i < pool.ears; i++) pthread_join(pool.ear[i].thread, NULL);
-	pool.count = pool.ears = 0;
+	for (unsigned i = 0; i < pool.attendants; i++) pthread_join(pool.attendant[i].thread, NULL);
+	pool.count = pool.ears = pool.attendants = 0;
 }
 
 static const struct {

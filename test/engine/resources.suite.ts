@@ -3,6 +3,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { killMembers, membersOf, procsFiles, ResourceManager, removeGroups } from '../../src/engine/resources/index.js';
 import type { GroupLimits } from '../../src/engine/resources/types.js';
@@ -98,6 +99,22 @@ export function resourcesSuite(): void {
     expect(cores).toBeGreaterThan(0.05);
     expect(after.throttledSeconds).toBeGreaterThan(0);
   }, 60_000);
+
+  it('sets no quota that the CPUs of the group hold it to already', () => {
+    const quota = () => {
+      const { cpu } = manager.directories(group);
+      const file = existsSync(path.join(cpu as string, 'cpu.max')) ? 'cpu.max' : 'cpu.cfs_quota_us';
+      return readFileSync(path.join(cpu as string, file), 'utf8')
+        .trim()
+        .split(' ')[0];
+    };
+    make({ cpus: [0, 1], coresLimit: 2 });
+    expect(quota()).toMatch(/^(max|-1)$/);
+    manager.limit(group, limits({ cpus: [0, 1], coresLimit: 1.5 }));
+    expect(Number(quota())).toBe(60_000);
+    manager.limit(group, limits({ cpus: [1], coresLimit: 1.5 }));
+    expect(quota()).toMatch(/^(max|-1)$/);
+  });
 
   it('keeps processes on the CPUs of the group', async () => {
     make({ cpus: [1] });

@@ -40,10 +40,15 @@ const PERIOD_MAX_US = 1_000_000;
 
 /**
  * How long all of a group may run in each period, microseconds; `quota` is undefined without a limit. Who has used it up stands still until the period ends, the service's control thread too: hence a
- * period shorter than the kernel's usual 100 ms. The kernel takes no quota below 1 ms.
+ * period shorter than the kernel's usual 100 ms. The kernel takes no quota below 1 ms. A group whose cpuset (`confined`: CPUs in it) holds it to as much has no quota: the kernel hands it out in
+ * slices to each CPU, so a group that is just busy is stopped now and then for what another CPU's slice has left.
  */
-export function cpuBandwidth(cores: number | undefined): { quota: number | undefined; period: number } {
-  if (cores === undefined) return { quota: undefined, period: PERIOD_US };
+export function cpuBandwidth(
+  cores: number | undefined,
+  confined: number | undefined,
+): { quota: number | undefined; period: number } {
+  if (cores === undefined || (confined !== undefined && cores >= confined))
+    return { quota: undefined, period: PERIOD_US };
   const period = Math.min(PERIOD_MAX_US, Math.max(PERIOD_US, Math.ceil(QUOTA_MIN_US / cores)));
   return { quota: Math.max(QUOTA_MIN_US, Math.round(cores * period)), period };
 }

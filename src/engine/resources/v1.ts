@@ -53,7 +53,7 @@ export class CgroupV1 implements ResourceBackend {
 
   limit(group: string, limits: GroupLimits): void {
     this.at('cpu', group, (directory) => {
-      const { quota, period } = cpuBandwidth(limits.coresLimit);
+      const { quota, period } = cpuBandwidth(limits.coresLimit, this.mounts.cpuset ? limits.cpus.length : undefined);
       writeValue(directory, 'cpu.cfs_period_us', period, true);
       writeValue(directory, 'cpu.cfs_quota_us', quota ?? -1, true);
       const shares = limits.coresReserve

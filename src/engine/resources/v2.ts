@@ -35,7 +35,7 @@ export class CgroupV2 implements ResourceBackend {
   limit(group: string, limits: GroupLimits): void {
     const directory = path.join(this.mount, group);
     if (this.has('cpu')) {
-      const { quota, period } = cpuBandwidth(limits.coresLimit);
+      const { quota, period } = cpuBandwidth(limits.coresLimit, this.has('cpuset') ? limits.cpus.length : undefined);
       writeValue(directory, 'cpu.max', `${quota ?? 'max'} ${period}`, true);
       const weight = limits.coresReserve ? limits.coresReserve * WEIGHT_PER_CORE : limits.weight / 10;
       writeValue(directory, 'cpu.weight', clampWeight(weight), true);
