@@ -196,7 +196,7 @@ static bool is_closed(struct dc_client *client) {
 }
 
 static bool is_taken(struct dc_client *client, unsigned index) {
-	return *(volatile uint32_t *)&dc_client_slot(client, index)->taken == DC_TAKEN(client->use[index].sequence & 0x3fffffffu);
+	return __atomic_load_n(&dc_client_slot(client, index)->taken, __ATOMIC_RELAXED) == DC_TAKEN(client->use[index].sequence & 0x3fffffffu);
 }
 
 /* Nobody has taken the request for so long that its item, or the wake-up, may have been destroyed by somebody who writes into the queue. A second item does no harm. */

@@ -201,7 +201,7 @@ bool dc_client_serve_slot(struct dc_worker *worker, struct dc_client_record *cli
 	}
 	slot->stage = DC_STAGE_NONE;
 	__asm__ volatile("" ::: "memory"); /* a successor that sees `taken` must not see an older stage */
-	slot->taken = DC_TAKEN(sequence);
+	__atomic_store_n(&slot->taken, DC_TAKEN(sequence), __ATOMIC_RELAXED);
 	struct dc_context context = {.cred = &client->cred, .pid = client->pid, .worker = worker};
 	struct dc_request request;
 	dc_request_copy(&request, client, index, &context);

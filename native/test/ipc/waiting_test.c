@@ -24,8 +24,7 @@ static void serve(uint32_t item) {
 	struct dc_slot *slot = dc_client_slot(&clients[client], DC_ITEM_SLOT(item));
 	uint32_t word = atomic_load(&slot->answer), sequence = DC_ANSWER_SEQUENCE(word);
 	if (DC_ANSWER_STATE(word) != DC_ANSWER_PENDING && DC_ANSWER_STATE(word) != DC_ANSWER_WAITING) return; /* sent again */
-	if (*(volatile uint32_t *)&slot->taken == DC_TAKEN(sequence)) return;
-	*(volatile uint32_t *)&slot->taken = DC_TAKEN(sequence);
+	if (__atomic_exchange_n(&slot->taken, DC_TAKEN(sequence), __ATOMIC_RELAXED) == DC_TAKEN(sequence)) return;
 	if (client == 0) {
 		atomic_store(&first_taken, 1);
 		while (!atomic_load(&second_done)) dc_pause(); /* as if it had no CPU */
