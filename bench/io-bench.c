@@ -1,7 +1,8 @@
 /*
  * io-bench.c - what one call costs, whatever stands behind the path: the same program for ext4, FUSE daemons, the kernel door and (preloaded) the library.
  * usage: io-bench DIRECTORY [SERVER_PID]
- * It lives as long as its standard input, so that all sides can be measured in turn, round by round. Each line there is `CASE MILLISECONDS [THREADS [THINK_US]]`, or `pin CPU` (-1: anywhere);
+ * It lives as long as its standard input, so that all sides can be measured in turn, round by round. Each line there is `CASE MILLISECONDS [THREADS [THINK_US]]`, `pin CPU` (-1: anywhere), or
+ * `handed MILLISECONDS`: 1 MiB that one CPU fills in and another writes, which is what any service on a CPU of its own has to do for a write, and nothing else;
  * each answer one line of JSON:
  * nanoseconds per call, CPU nanoseconds per call of this process and of the server (all of its threads, kernel time included). With threads or thinking every call is timed: mean, median.
  */
@@ -10,6 +11,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -182,6 +184,53 @@ static void measure_threads(const struct one *one, unsigned ms, unsigned threads
 	free(all);
 }
 
+/* ---- filled here, written there ------------------------------------------------------------------------------------------------ */
+enum { PIECE = 256 << 10, PIECES = LARGE / PIECE };
+static struct {
+	alignas(128) _Atomic uint64_t filled;
+	alignas(128) _Atomic uint64_t written;
+	char *piece[2];
+} handed;
+
+static void *write_handed(void *unused) {
+	cpu_set_t all, last;
+	sched_getaffinity(0, sizeof all, &all);
+	CPU_ZERO(&last);
+	for (int cpu = CPU_SETSIZE - 1; cpu >= 0 && !CPU_COUNT(&last); cpu--)
+		if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &last);
+	sched_setaffinity(0, sizeof last, &last);
+	for (uint64_t i = 0;; i++) {
+		while (atomic_load_explicit(&handed.filled, memory_order_acquire) <= i)
+			if (atomic_load_explicit(&stop, memory_order_relaxed)) return unused;
+		if (pwrite(large, handed.piece[i % 2], PIECE, (off_t)(i % (LARGE_FILE / PIECE)) * PIECE) != PIECE) die("write");
+		atomic_store_explicit(&handed.written, i + 1, memory_order_release);
+	}
+}
+
+static void measure_handed(unsigned ms) {
+	pthread_t writer;
+	uint64_t filled = 0, start = now_ns();
+	for (unsigned i = 0; i < 2; i++)
+		if (posix_memalign((void **)&handed.piece[i], 4096, PIECE)) die("memory");
+	atomic_store(&handed.filled, 0);
+	atomic_store(&handed.written, 0);
+	atomic_store(&stop, false);
+	struct cpu before = cpu_now();
+	if (pthread_create(&writer, NULL, write_handed, NULL)) die("thread");
+	while (now_ns() - start < ms * 1000000u)
+		for (unsigned k = 0; k < PIECES; k++) {
+			while (filled - atomic_load_explicit(&handed.written, memory_order_acquire) >= 2) continue;
+			memcpy(handed.piece[filled % 2], buffer + k * PIECE, PIECE);
+			atomic_store_explicit(&handed.filled, ++filled, memory_order_release);
+		}
+	while (atomic_load(&handed.written) < filled) continue;
+	double calls = (double)(filled / PIECES), ns = (double)(now_ns() - start) / calls;
+	atomic_store(&stop, true);
+	pthread_join(writer, NULL);
+	for (unsigned i = 0; i < 2; i++) free(handed.piece[i]);
+	say(calls, ns, ns, before);
+}
+
 static void pin(int cpu) {
 	static cpu_set_t all;
 	cpu_set_t one;
@@ -201,6 +250,10 @@ static void serve(const char *line) {
 	}
 	char name[32];
 	unsigned ms = 0, threads = 1, think_us = 0;
+	if (sscanf(line, "handed %u", &ms) == 1) {
+		measure_handed(ms);
+		return;
+	}
 	if (sscanf(line, "%31s %u %u %u", name, &ms, &threads, &think_us) < 2 || threads < 1 || threads > THREADS_MAX) {
 		fprintf(stderr, "io-bench: not understood: %s\n", line);
 		exit(2);
