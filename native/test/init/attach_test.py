@@ -4,9 +4,8 @@ import os
 import signal
 import subprocess
 import time
-import unittest
 
-from pool_case import ATTACHER, PoolCase, text, wait_for
+from pool_case import ATTACHER, PoolCase, main, text, wait_for
 
 EPERM = -1
 
@@ -172,4 +171,4 @@ time.sleep(2.5)
 
 
 if __name__ == '__main__':
-    unittest.main(verbosity=2)
+    main()

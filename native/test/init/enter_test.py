@@ -6,9 +6,8 @@ import select
 import signal
 import subprocess
 import time
-import unittest
 
-from pool_case import ENTER, LIBRARY, PoolCase, is_alive, text, wait_for
+from pool_case import ENTER, LIBRARY, PoolCase, is_alive, main, text, wait_for
 
 
 # Who is started in the background has these ignored, and so would all that is started here.
@@ -262,4 +261,4 @@ if __name__ == '__main__':
     if len(sys.argv) == 3 and sys.argv[1] == 'shared':
         on_shared_host(sys.argv[2])
     else:
-        unittest.main(verbosity=2)
+        main()

@@ -4,9 +4,8 @@ import os
 import signal
 import subprocess
 import time
-import unittest
 
-from pool_case import FAKE, INIT, PoolCase, is_alive, text, wait_for
+from pool_case import FAKE, INIT, PoolCase, is_alive, main, text, wait_for
 
 
 class Start(PoolCase):
@@ -590,4 +589,4 @@ class Servers(PoolCase):
 
 
 if __name__ == '__main__':
-    unittest.main(verbosity=2)
+    main()

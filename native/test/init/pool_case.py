@@ -240,3 +240,12 @@ class PoolCase(unittest.TestCase):
         self.assertEqual(answer['error']['code'], code, answer)
         self.assertGreater(len(answer['error']['message']), 10)
         return answer['error']['message']
+
+
+def main():
+    """usage: ..._test.py [PART/PARTS | TEST ...]    Each test is in one of PARTS: they mostly wait, and the parts do so side by side."""
+    if len(sys.argv) != 2 or '/' not in sys.argv[1]:
+        unittest.main(verbosity=2)
+    part, parts = map(int, sys.argv[1].split('/'))
+    tests = [test for suite in unittest.defaultTestLoader.loadTestsFromModule(sys.modules['__main__']) for test in suite][part - 1::parts]
+    sys.exit(not tests or not unittest.TextTestRunner(verbosity=2).run(unittest.TestSuite(tests)).wasSuccessful())

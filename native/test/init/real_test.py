@@ -7,7 +7,7 @@ import time
 import unittest
 
 from plans import plan
-from pool_case import MODULES, SERVICE, PoolCase, text, wait_for
+from pool_case import MODULES, SERVICE, PoolCase, main, text, wait_for
 
 WRITER = r'''
 import os, sys, hashlib, time
@@ -160,4 +160,4 @@ class RealOnOldKernel(Real):
 
 
 if __name__ == '__main__':
-    unittest.main(verbosity=2)
+    main()
