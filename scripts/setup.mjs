@@ -23,6 +23,7 @@ const POLICY = '/usr/sbin/policy-rc.d';
 export async function setup(groups = ['demo'], { build = true } = {}) {
   const started = Date.now();
   checkNode();
+  preferPackages();
   await ensurePackages(groups);
   await ensureNodeModules();
   if (build) {
@@ -40,6 +41,15 @@ function checkNode() {
     'install a newer Node',
     Exit.prerequisite,
   );
+}
+
+/**
+ * What packages.mjs names is what is used, whatever else of these names comes earlier in PATH: a version manager's python3 is a shell script that looks for the real one at each start,
+ * which takes longer than many a test.
+ */
+function preferPackages() {
+  const first = [path.dirname(process.execPath), '/usr/bin', '/bin'];
+  process.env.PATH = [...first, process.env.PATH ?? ''].join(path.delimiter);
 }
 
 function allPackages(groups) {
