@@ -107,6 +107,22 @@ async function native(part, directory, options, env = process.env) {
 }
 
 const sanitized = (sanitizers) => ['--buildtype=debugoptimized', `-Db_sanitize=${sanitizers}`, '-Db_lundef=false'];
+const ASAN = ['build-asan', sanitized('address,undefined')];
+const TSAN = ['build-tsan', [...sanitized('thread'), '-Dc_args=-Wno-tsan']];
+
+/** Builds for later parts beside tests that often wait, by what processor time those leave. What does not build is said when its part comes. */
+async function buildAhead(wants) {
+  try {
+    for (const [part, [directory, options]] of [
+      ['asan', ASAN],
+      ['tsan', TSAN],
+    ])
+      if (wants(part)) await buildNative(directory, options, process.env, [], { idle: true });
+    if (wants('fuzz')) await buildFuzz({ idle: true });
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+  }
+}
 
 /**
  * Real programs once more against the sanitized service. The library stays plain: a sanitizer's runtime must come first in a process, and the programs are
@@ -195,17 +211,19 @@ async function main(argv) {
   process.env[MARK] = `${process.pid}-${Date.now()}`;
   const before = findLeftovers();
   await setup(['test']);
+  const ahead = wants('ts') ? buildAhead(wants) : undefined;
   if (wants('check')) await check();
   if (wants('ts')) await vitest('ts', []);
   else if (filters.length > 0) await vitest('ts', filters);
+  await ahead; // alone from here on: nothing beside the native tests
   if (wants('native')) await native('native', 'build', ['--buildtype=release']);
   if (wants('asan')) {
-    await native('native (address, undefined)', 'build-asan', sanitized('address,undefined'));
-    await sanitizedService('real programs (sanitized service)', 'build-asan', ADDRESS_TESTS);
+    await native('native (address, undefined)', ...ASAN);
+    await sanitizedService('real programs (sanitized service)', ASAN[0], ADDRESS_TESTS);
   }
   if (wants('tsan')) {
-    await native('native (thread)', 'build-tsan', [...sanitized('thread'), '-Dc_args=-Wno-tsan']);
-    await sanitizedService('real programs (thread-sanitized service)', 'build-tsan', THREAD_TESTS);
+    await native('native (thread)', ...TSAN);
+    await sanitizedService('real programs (thread-sanitized service)', TSAN[0], THREAD_TESTS);
   }
   if (wants('fuzz')) await fuzzAll();
   if (wants('guest')) await guest();
