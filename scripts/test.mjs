@@ -79,8 +79,8 @@ export function readVitest(file, status) {
   return { passed: numPassedTests, failed: names.length, skipped: numPendingTests + numTodoTests, names };
 }
 
-/** Those that may run side by side mostly wait: more of them at a time than there are processors. */
-const MESON_PROCESSES = 2 * os.availableParallelism();
+/** Those that may run side by side mostly wait: one more at a time than there are processors. */
+const MESON_PROCESSES = os.availableParallelism() + 1;
 
 /** The native tests of one build directory, by meson's own log: one JSON object per line. */
 async function native(part, directory, options, env = process.env) {

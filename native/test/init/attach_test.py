@@ -132,7 +132,7 @@ time.sleep(2.5)
 '''
         child = pool.spawn('python3', '-c', script)
         self.assertEqual(child.stdout.readline(), 'in\n')
-        wait_for('room again', lambda: json.loads(pool.enter(ATTACHER, pool.path('attach.sock'), 'once', stdin=subprocess.DEVNULL).stdout)['result'] == 0, 8)
+        wait_for('room again', lambda: json.loads(pool.enter(ATTACHER, pool.path('attach.sock'), 'once', stdin=subprocess.DEVNULL).stdout)['result'] == 0)
 
     def test_while_the_service_is_away(self):
         pool = self.pool().start()

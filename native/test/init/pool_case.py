@@ -44,8 +44,8 @@ def is_alive(pid):
         return False
 
 
-def wait_for(what, predicate, seconds=10.0):
-    """Until the predicate gives something true; the answer."""
+def wait_for(what, predicate, seconds=30.0):
+    """Until the predicate gives something true; the answer. The time is against hangs alone: the machine may be busy."""
     end = time.monotonic() + seconds
     while True:
         value = predicate()
@@ -146,7 +146,7 @@ class Pool:
         os.kill(before['pid'], signal.SIGKILL)
         return before
 
-    def wait_restarted(self, epoch, seconds=10.0):
+    def wait_restarted(self, epoch, seconds=30.0):
         return wait_for('a new service', lambda: (s := self.status()['service'])['state'] == 'running' and s['epoch'] > epoch and s, seconds)
 
     def messages(self, kind=None):
