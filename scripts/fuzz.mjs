@@ -23,10 +23,10 @@ export const TARGETS = ['requests', 'control', 'attach', 'line', 'answer'];
 /** libFuzzer's own: an input that takes longer hangs the service for longer than anybody waits. */
 const LIMITS = ['-timeout=20', '-rss_limit_mb=4096', '-max_len=4096', '-verbosity=0', '-print_final_stats=1'];
 
-export async function buildFuzz() {
+export async function buildFuzz(how = {}) {
   const modules = ['local', 'cache', 'passthrough'].map((name) => `libservices/${name}.so`);
   const targets = TARGETS.map((target) => `fuzz/fuzz-${target}`);
-  await buildNative(BUILD, OPTIONS, { ...process.env, CC: 'clang' }, [...targets, ...modules]);
+  await buildNative(BUILD, OPTIONS, { ...process.env, CC: 'clang' }, [...targets, ...modules], how);
 }
 
 function folders(target) {

@@ -23,6 +23,7 @@ const POLICY = '/usr/sbin/policy-rc.d';
 export async function setup(groups = ['demo'], { build = true } = {}) {
   const started = Date.now();
   checkNode();
+  preferPackages();
   await ensurePackages(groups);
   await ensureNodeModules();
   if (build) {
@@ -40,6 +41,15 @@ function checkNode() {
     'install a newer Node',
     Exit.prerequisite,
   );
+}
+
+/**
+ * What packages.mjs names is what is used, whatever else of these names comes earlier in PATH: a version manager's python3 is a shell script that looks for the real one at each start,
+ * which takes longer than many a test.
+ */
+function preferPackages() {
+  const first = [path.dirname(process.execPath), '/usr/bin', '/bin'];
+  process.env.PATH = [...first, process.env.PATH ?? ''].join(path.delimiter);
 }
 
 function allPackages(groups) {
@@ -182,28 +192,30 @@ export async function ensureNodeModules() {
   writeFileSync(stamp, hash);
 }
 
-/** Configures `directory` once and builds what changed of `targets` (none: of all). */
+/** Configures `directory` once and builds what changed of `targets` (none: of all). `idle`: only by what processor time nobody else wants. */
 export async function buildNative(
   directory = 'build',
   options = ['--buildtype=release'],
   env = process.env,
   targets = [],
+  { idle = false } = {},
 ) {
   const started = Date.now();
+  const prefix = idle ? ['chrt', '--idle', '0'] : [];
   const configured = existsSync(path.join(checkout, directory, 'build.ninja'));
   const stamp = path.join(checkout, directory, '.options');
   // One that somebody configured by hand is taken as it is.
   const same = !existsSync(stamp) || readFileSync(stamp, 'utf8') === options.join(' ');
   if (!configured || !same) {
     say(`setup: configuring ${directory}`);
-    const argv = ['meson', 'setup', ...(configured ? ['--wipe'] : []), directory, 'native', ...options];
+    const argv = [...prefix, 'meson', 'setup', ...(configured ? ['--wipe'] : []), directory, 'native', ...options];
     if ((await run(argv, { env })) !== 0) {
       const again = `rm -r ${directory}, then: meson setup ${directory} native ${options.join(' ')}`;
       throw new Failure(`meson could not configure ${directory} (see above)`, again);
     }
     writeFileSync(stamp, options.join(' '));
   }
-  if ((await run(['ninja', '-C', directory, '--quiet', ...targets], { env })) !== 0)
+  if ((await run([...prefix, 'ninja', '-C', directory, '--quiet', ...targets], { env })) !== 0)
     throw new Failure(`the native part does not build in ${directory} (see above)`, `ninja -C ${directory}`);
   say(`setup: native programs are built in ${directory} (${seconds(started)})`);
 }

@@ -79,6 +79,9 @@ export function readVitest(file, status) {
   return { passed: numPassedTests, failed: names.length, skipped: numPendingTests + numTodoTests, names };
 }
 
+/** Those that may run side by side mostly wait: one more at a time than there are processors. */
+const MESON_PROCESSES = os.availableParallelism() + 1;
+
 /** The native tests of one build directory, by meson's own log: one JSON object per line. */
 async function native(part, directory, options, env = process.env) {
   try {
@@ -90,7 +93,10 @@ async function native(part, directory, options, env = process.env) {
   }
   const log = path.join(checkout, directory, 'meson-logs/testlog.json');
   rmSync(log, { force: true });
-  const status = await run(['meson', 'test', '-C', directory, '--no-rebuild', '--print-errorlogs'], { env });
+  const processes = ['--num-processes', `${MESON_PROCESSES}`];
+  const status = await run(['meson', 'test', '-C', directory, '--no-rebuild', '--print-errorlogs', ...processes], {
+    env,
+  });
   const lines = existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n').filter(Boolean) : [];
   const results = lines.map((line) => JSON.parse(line));
   const of = (...kinds) => results.filter((test) => kinds.includes(test.result));
@@ -101,6 +107,22 @@ async function native(part, directory, options, env = process.env) {
 }
 
 const sanitized = (sanitizers) => ['--buildtype=debugoptimized', `-Db_sanitize=${sanitizers}`, '-Db_lundef=false'];
+const ASAN = ['build-asan', sanitized('address,undefined')];
+const TSAN = ['build-tsan', [...sanitized('thread'), '-Dc_args=-Wno-tsan']];
+
+/** Builds for later parts beside tests that often wait, by what processor time those leave. What does not build is said when its part comes. */
+async function buildAhead(wants) {
+  try {
+    for (const [part, [directory, options]] of [
+      ['asan', ASAN],
+      ['tsan', TSAN],
+    ])
+      if (wants(part)) await buildNative(directory, options, process.env, [], { idle: true });
+    if (wants('fuzz')) await buildFuzz({ idle: true });
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+  }
+}
 
 /**
  * Real programs once more against the sanitized service. The library stays plain: a sanitizer's runtime must come first in a process, and the programs are
@@ -119,10 +141,15 @@ async function sanitizedService(part, build, tests) {
   rmSync(mixed, { recursive: true, force: true });
 }
 
-/** Every fuzz target for some seconds, from the committed corpora; `npm run fuzz` goes on for longer. */
+/** Every fuzz target for some seconds, from the committed corpora, one on each processor; `npm run fuzz` goes on for longer. */
 async function fuzzAll() {
   await buildFuzz();
-  for (const target of TARGETS) countStatus(`fuzz ${target}`, await fuzz(target, FUZZ_SECONDS));
+  const left = [...TARGETS];
+  const runOneByOne = async () => {
+    for (let target = left.shift(); target; target = left.shift())
+      countStatus(`fuzz ${target}`, await fuzz(target, FUZZ_SECONDS));
+  };
+  await Promise.all(Array.from({ length: os.availableParallelism() }, runOneByOne));
 }
 
 /** The engine's tests on pure cgroup v2, counted like all others. */
@@ -184,17 +211,19 @@ async function main(argv) {
   process.env[MARK] = `${process.pid}-${Date.now()}`;
   const before = findLeftovers();
   await setup(['test']);
+  const ahead = wants('ts') ? buildAhead(wants) : undefined;
   if (wants('check')) await check();
   if (wants('ts')) await vitest('ts', []);
   else if (filters.length > 0) await vitest('ts', filters);
+  await ahead; // alone from here on: nothing beside the native tests
   if (wants('native')) await native('native', 'build', ['--buildtype=release']);
   if (wants('asan')) {
-    await native('native (address, undefined)', 'build-asan', sanitized('address,undefined'));
-    await sanitizedService('real programs (sanitized service)', 'build-asan', ADDRESS_TESTS);
+    await native('native (address, undefined)', ...ASAN);
+    await sanitizedService('real programs (sanitized service)', ASAN[0], ADDRESS_TESTS);
   }
   if (wants('tsan')) {
-    await native('native (thread)', 'build-tsan', [...sanitized('thread'), '-Dc_args=-Wno-tsan']);
-    await sanitizedService('real programs (thread-sanitized service)', 'build-tsan', THREAD_TESTS);
+    await native('native (thread)', ...TSAN);
+    await sanitizedService('real programs (thread-sanitized service)', TSAN[0], THREAD_TESTS);
   }
   if (wants('fuzz')) await fuzzAll();
   if (wants('guest')) await guest();

@@ -1,8 +1,8 @@
 /** Answers about names and attributes that need no request: whatever was acknowledged to anybody, through either door, is what the next question is answered with. */
 import { existsSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Door, makePool, type TestPool } from './harness.js';
+import { describe, expect, test } from 'vitest';
+import { type Door, makePool, sharedPool } from './harness.js';
 
 /** What a process can be told of a name, as one line. Times are left out that a look may move. */
 const questions = `
@@ -147,13 +147,7 @@ print('wrong', wrong)
 `;
 
 describe.each(['write-through', 'write-back'])('cache %s', (mode) => {
-  let pool: TestPool;
-  beforeAll(async () => {
-    pool = await makePool(`[cache: {size: 16Mi, mode: ${mode}}, local: {path: BACKING}]`);
-  }, 300_000);
-  afterAll(async () => {
-    await pool?.destroy();
-  }, 300_000);
+  const pool = sharedPool(`[cache: {size: 16Mi, mode: ${mode}}, local: {path: BACKING}]`);
 
   const leased = async () =>
     ((await pool.engine.stats(pool.pool)) as unknown as { clients: { leasedAnswers: number } }).clients.leasedAnswers;

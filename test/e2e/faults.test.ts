@@ -3,25 +3,10 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { doors, makePool, type TestPool } from './harness.js';
+import { expect, test } from 'vitest';
+import { doors, sharedPool, until } from './harness.js';
 
-let pool: TestPool;
-beforeAll(async () => {
-  pool = await makePool();
-}, 300_000);
-afterAll(async () => {
-  await pool?.destroy();
-}, 300_000);
-
-/** Waits until `check` holds; rejects after `seconds`. */
-async function until(what: string, seconds: number, check: () => Promise<boolean>): Promise<void> {
-  const end = Date.now() + seconds * 1000;
-  while (!(await check().catch(() => false))) {
-    if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}`);
-    await sleep(50);
-  }
-}
+const pool = sharedPool();
 
 test.each(doors)(
   'redis: kill -9, restart, every acknowledged key (%s)',

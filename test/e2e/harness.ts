@@ -5,7 +5,9 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type ExecaError, execa } from 'execa';
+import { afterAll, beforeAll } from 'vitest';
 import { createEngine } from '../../src/engine/index.js';
 import type { Engine, FilesystemSpec, PoolSpec } from '../../src/engine/types.js';
 import { parseStack } from '../../src/spec/index.js';
@@ -111,6 +113,22 @@ export async function makePool(
       return (await engine.showPool(pool)).service?.pid ?? 0;
     },
   };
+}
+
+/** The pool of all tests of a file, or of a `describe`: there before the first, gone after the last. */
+export function sharedPool(...what: Parameters<typeof makePool>): TestPool {
+  const shared = {} as TestPool;
+  beforeAll(async () => {
+    Object.assign(shared, await makePool(...what));
+  }, 300_000);
+  afterAll(() => shared.destroy?.(), 300_000);
+  return shared;
+}
+
+/** Waits until `holds` says so; rejects after `seconds`. */
+export async function until(what: string, seconds: number, holds: () => Promise<boolean>): Promise<void> {
+  for (const end = Date.now() + seconds * 1000; !(await holds().catch(() => false)); await sleep(50))
+    if (Date.now() > end) throw new Error(`not within ${seconds} s: ${what}`);
 }
 
 interface Counts {

@@ -1,6 +1,6 @@
 /** Reads that need no request: whatever was acknowledged to anybody, through either door, is what the next read finds. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Door, makePool, type TestPool } from './harness.js';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type Door, makePool, sharedPool } from './harness.js';
 
 /** Answers each line `<least> <size>` with `ok`, or what it found instead; in between it reads the file again and again, so that it holds leases on every page. */
 const reader = `
@@ -56,13 +56,9 @@ print('wrong', len(wrong), wrong[:3])
 `;
 
 describe.each(['write-through', 'write-back'])('cache %s', (mode) => {
-  let pool: TestPool;
+  const pool = sharedPool(`[cache: {size: 16Mi, mode: ${mode}}, local: {path: BACKING}]`);
   beforeAll(async () => {
-    pool = await makePool(`[cache: {size: 16Mi, mode: ${mode}}, local: {path: BACKING}]`);
     await pool.sh('kernel', `cat > r.py <<'E'\n${reader}\nE\ncat > w.py <<'E'\n${writer}\nE`);
-  }, 300_000);
-  afterAll(async () => {
-    await pool?.destroy();
   }, 300_000);
 
   const leased = async () =>

@@ -2,17 +2,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { execa } from 'execa';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Door, doors, makePool, operations, type TestPool, total } from './harness.js';
+import { describe, expect, test } from 'vitest';
+import { type Door, doors, operations, sharedPool, total } from './harness.js';
 
 const other = (door: Door): Door => (door === 'library' ? 'kernel' : 'library');
-let pool: TestPool;
-beforeAll(async () => {
-  pool = await makePool();
-}, 300_000);
-afterAll(async () => {
-  await pool?.destroy();
-}, 300_000);
+const pool = sharedPool();
 
 describe.each(doors)('through the %s door', (door) => {
   test('sqlite3: transactions, journal and WAL modes, integrity', async () => {

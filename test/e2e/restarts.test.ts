@@ -1,29 +1,23 @@
 /** The service is killed ten times under databases, with writes under way: they notice nothing, and every acknowledged change is there. */
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Door, doors, makePool, type TestPool } from './harness.js';
+import { type Door, doors, sharedPool, until } from './harness.js';
+import { makePostgres, postgresIsThere } from './postgres.js';
 
 const KILLS = 10;
-const POSTGRES = '/usr/lib/postgresql/15/bin';
 
-let pool: TestPool;
-beforeAll(async () => {
+beforeAll(() => {
   // Ten kills in seconds: what is tested is what applications see, not how long a broken service is left alone.
   process.env.DICICLO_TEST_NO_BACKOFF = '1';
-  pool = await makePool();
-}, 600_000);
-afterAll(async () => {
+});
+afterAll(() => {
   delete process.env.DICICLO_TEST_NO_BACKOFF;
-  await pool?.destroy();
-}, 600_000);
+});
+const pool = sharedPool();
 
-async function run(door: Door, command: string[], options: { cwd?: string } = {}) {
-  const argv = await pool.engine.enterCommand(pool.pool, command, { door, cwd: options.cwd ?? pool.mount });
-  return execa(argv[0] as string, argv.slice(1), { all: true, reject: false, stdin: 'ignore', timeout: 300_000 });
-}
+const run = (door: Door, command: string[]) => pool.tryRun(door, command, { timeout: 300_000 });
 
 /** Kills the service `KILLS` times, each time when it runs again, spread over `milliseconds`; how often it was killed while `busy` held. */
 async function killService(milliseconds: number, busy: () => boolean): Promise<number> {
@@ -34,13 +28,10 @@ async function killService(milliseconds: number, busy: () => boolean): Promise<n
     if (!busy()) break;
     process.kill(old, 'SIGKILL');
     killed++;
-    const end = Date.now() + 5000;
-    for (;;) {
+    await until('the service is back', 5, async () => {
       const { service } = await pool.engine.showPool(pool.pool);
-      if (service && service.pid !== old && service.state === 'running') break;
-      if (Date.now() > end) throw new Error('the service is not back within 5 s');
-      await sleep(20);
-    }
+      return service !== null && service.pid !== old && service.state === 'running';
+    });
   }
   return killed;
 }
@@ -56,7 +47,7 @@ test('service upgrade under load: the same files are open, nothing failed', asyn
     expect(upgrade).toMatchObject({ pool: pool.pool, drained: true, epoch: (before.service?.epoch ?? 0) + 1 });
     expect(await pool.servicePid()).toBe(upgrade.pid);
   }
-  for (const result of await Promise.all(writers)) expect(result.exitCode, result.all).toBe(0);
+  for (const result of await Promise.all(writers)) expect(result.status, result.output).toBe(0);
 }, 600_000);
 
 test('db_bench through both doors at once: fill and overwrite under ten kills, every key is there', async () => {
@@ -82,8 +73,8 @@ test('db_bench through both doors at once: fill and overwrite under ten kills, e
   const killed = await killService(4000, () => running === doors.length);
   const results = await Promise.all(fills);
   for (const [index, result] of results.entries()) {
-    expect(result.exitCode, `${doors[index]}: ${result.all}`).toBe(0);
-    expect(result.all).toContain(`(${keys} of ${keys} found)`);
+    expect(result.status, `${doors[index]}: ${result.output}`).toBe(0);
+    expect(result.output).toContain(`(${keys} of ${keys} found)`);
   }
   for (const door of doors) {
     const other = door === 'library' ? 'kernel' : 'library';
@@ -95,47 +86,22 @@ test('db_bench through both doors at once: fill and overwrite under ten kills, e
       `--num=${keys}`,
       '--value_size=200',
     ]);
-    expect(check.exitCode, check.all).toBe(0);
-    expect(check.all).toContain(`(${keys} of ${keys} found)`);
+    expect(check.status, check.output).toBe(0);
+    expect(check.output).toContain(`(${keys} of ${keys} found)`);
   }
   expect(killed).toBe(KILLS);
 }, 600_000);
 
-test.skipIf(!existsSync(`${POSTGRES}/initdb`))(
+test.skipIf(!postgresIsThere)(
   'PostgreSQL: pgbench under ten kills, no failed transaction, the books balance',
   async () => {
-    const data = `${pool.mount}/postgres`;
-    const sockets = path.join(pool.work, 'sockets');
-    mkdirSync(sockets);
-    const as = (...command: string[]) => [
-      'setpriv',
-      '--reuid=postgres',
-      '--regid=postgres',
-      '--init-groups',
-      ...command,
-    ];
-    await pool.sh('library', `chmod 711 ${pool.work} && mkdir ${data} && chown postgres ${data} && chmod 700 ${data}`);
-    await execa('chown', ['postgres', sockets]);
-    const made = await run('library', as(`${POSTGRES}/initdb`, '-D', data, '-A', 'trust', '-U', 'bench', '--no-sync'), {
-      cwd: '/',
-    });
-    expect(made.exitCode, made.all).toBe(0);
-    const server = run(
-      'library',
-      as(`${POSTGRES}/postgres`, '-D', data, '-k', sockets, '-c', 'listen_addresses=', '-c', 'max_wal_size=64MB'),
-      { cwd: '/' },
-    );
-    const ask = (program: string, ...words: string[]) =>
-      execa(`${POSTGRES}/${program}`, ['-h', sockets, '-U', 'bench', ...words, 'postgres'], {
-        all: true,
-        reject: false,
-      });
+    const postgres = await makePostgres(pool, 'library', 'postgres');
+    const made = await postgres.run('initdb', '-A', 'trust', '-U', 'bench', '--no-sync');
+    expect(made.status, made.output).toBe(0);
+    const server = postgres.serve();
     try {
-      for (let tries = 0; (await ask('psql', '-c', 'select 1')).exitCode !== 0; tries++) {
-        if (tries > 200) throw new Error('PostgreSQL does not answer');
-        await sleep(100);
-      }
-      const filled = await ask('pgbench', '-i', '-q', '-s', '2');
+      await postgres.up();
+      const filled = await postgres.ask('pgbench', ['-i', '-q', '-s', '2', 'postgres']);
       expect(filled.exitCode, filled.all).toBe(0);
       let killing = true;
       const kills = killService(4500, () => true).finally(() => {
@@ -143,26 +109,19 @@ test.skipIf(!existsSync(`${POSTGRES}/initdb`))(
       });
       let done = 0;
       while (killing) {
-        const result = await ask('pgbench', '-n', '-c', '4', '-j', '2', '-T', '6');
+        const result = await postgres.ask('pgbench', ['-n', '-c', '4', '-j', '2', '-T', '6', 'postgres']);
         expect(result.exitCode, result.all).toBe(0);
         expect(result.all).toContain('number of failed transactions: 0 ');
-        done += Number(/transactions actually processed: (\d+)/.exec(result.all ?? '')?.[1]);
+        done += Number(/transactions actually processed: (\d+)/.exec(result.all)?.[1]);
       }
       expect(await kills).toBe(KILLS);
       expect(done).toBeGreaterThan(100);
-      const sums = await ask(
-        'psql',
-        '-Atc',
-        `select count(*), sum(delta), (select sum(abalance) from pgbench_accounts), (select sum(tbalance) from pgbench_tellers),
-         (select sum(bbalance) from pgbench_branches) from pgbench_history`,
-      );
-      const [count, ...balances] = sums.stdout.split('|').map(Number);
+      const { count, balances } = await postgres.books();
       expect(count).toBe(done);
-      expect(new Set(balances).size, sums.stdout).toBe(1);
+      expect([...balances]).toHaveLength(1);
     } finally {
-      await pool.sh('library', `kill -INT $(head -1 ${data}/postmaster.pid)`, { cwd: '/' }).catch(() => {});
-      const ended = await server;
-      expect(ended.all).not.toMatch(/PANIC|could not/);
+      await pool.sh('library', `kill -INT $(head -1 ${postgres.pidFile})`, { cwd: '/' }).catch(() => {});
+      expect((await server).output).not.toMatch(/PANIC|could not/);
     }
   },
   600_000,

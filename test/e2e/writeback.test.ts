@@ -1,16 +1,10 @@
 /** cache mode write-back: what a process was acknowledged, everybody sees, through either door, also when it is killed right after. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { doors, makePool, operations, type TestPool } from './harness.js';
+import { expect, test } from 'vitest';
+import { doors, operations, sharedPool } from './harness.js';
 
-let pool: TestPool;
-beforeAll(async () => {
-  pool = await makePool('[cache: {size: 64Mi, mode: write-back}, local: {path: BACKING}]');
-}, 300_000);
-afterAll(async () => {
-  await pool?.destroy();
-}, 300_000);
+const pool = sharedPool('[cache: {size: 64Mi, mode: write-back}, local: {path: BACKING}]');
 
 /** Writes a growing number into `file` and says so; whoever hears it must find that number or a later one. */
 const writer = `

@@ -2,100 +2,45 @@
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Door, doors, makePool, type TestPool } from '../e2e/harness.js';
+import { describe, expect, test } from 'vitest';
+import { doors, sharedPool, until } from '../e2e/harness.js';
+import { makePostgres } from '../e2e/postgres.js';
 import { carried, full, WRITE_BACK } from './harness.js';
 
-const POSTGRES = '/usr/lib/postgresql/15/bin';
 const CLIENTS = 4;
+const PATIENCE_SECONDS = 300;
 
 describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a cache that is %s', (mode) => {
-  let pool: TestPool;
-  beforeAll(async () => {
-    pool = await makePool(mode === 'write-back' ? WRITE_BACK : undefined);
-    await execa('chmod', ['711', pool.work]);
-  }, 60_000);
-  afterAll(async () => {
-    await pool?.destroy();
-  }, 60_000);
-
-  /** Starts a server in the pool; its output when it has ended. */
-  async function start(door: Door, command: string[], cwd = '/') {
-    const argv = await pool.engine.enterCommand(pool.pool, command, { door, cwd });
-    return execa(argv[0] as string, argv.slice(1), { all: true, reject: false, stdin: 'ignore', timeout: 1_500_000 });
-  }
-  async function until(what: string, holds: () => Promise<boolean>) {
-    for (const end = Date.now() + 300_000; !(await holds()); await sleep(50))
-      if (Date.now() > end) throw new Error(`not within five minutes: ${what}`);
-  }
+  const pool = sharedPool(mode === 'write-back' ? WRITE_BACK : undefined);
   /** Pids are those of the pool's own namespace. */
   const kill = (signal: string, file: string) => pool.sh('kernel', `kill -${signal} $(head -1 ${file})`, { cwd: '/' });
 
   describe.each(full ? doors : (['library'] as const))('through the %s door', (door) => {
     test('PostgreSQL: postmaster killed under pgbench, recovery, amcheck, every committed transaction', async () => {
-      const data = `${pool.mount}/postgres-${door}`;
-      const sockets = path.join(pool.work, `sockets-${door}`);
+      const postgres = await makePostgres(pool, door, `postgres-${door}`);
+      const { data, ask } = postgres;
       const logs = path.join(pool.work, `ledger-${door}`);
       mkdirSync(logs);
-      mkdirSync(sockets);
-      await execa('chown', ['postgres', sockets, logs]);
-      await pool.sh('kernel', `mkdir ${data} && chown postgres ${data} && chmod 700 ${data}`);
-      const as = (...command: string[]) => [
-        'setpriv',
-        '--reuid=postgres',
-        '--regid=postgres',
-        '--init-groups',
-        ...command,
-      ];
-      const ask = (program: string, words: string[], cwd = logs) =>
-        execa(`${POSTGRES}/${program}`, ['-h', sockets, '-U', 'bench', ...words], { all: true, reject: false, cwd });
-      const serve = () =>
-        start(
-          door,
-          as(`${POSTGRES}/postgres`, '-D', data, '-k', sockets, '-c', 'listen_addresses=', '-c', 'max_wal_size=64MB'),
-        );
-      const up = () =>
-        until('PostgreSQL answers', async () => (await ask('psql', ['-c', 'select 1', 'postgres'])).exitCode === 0);
       const number = async (query: string) => (await ask('psql', ['-Atc', query, 'postgres'])).stdout;
       const seen = await carried(pool, `postgres, ${door}`, async () => {
-        const made = await await start(
-          door,
-          as(
-            `${POSTGRES}/initdb`,
-            '-D',
-            data,
-            '-A',
-            'trust',
-            '-U',
-            'bench',
-            '-k',
-            '--no-instructions',
-            ...(full ? [] : ['--no-sync']),
-          ),
-        );
-        expect(made.exitCode, made.all).toBe(0);
-        let server = serve();
-        await up();
+        const sync = full ? [] : ['--no-sync'];
+        const made = await postgres.run('initdb', '-A', 'trust', '-U', 'bench', '-k', '--no-instructions', ...sync);
+        expect(made.status, made.output).toBe(0);
+        let server = postgres.serve();
+        await postgres.up();
         const filled = await ask('pgbench', ['-i', '-q', '-s', '1', 'postgres']);
         expect(filled.exitCode, filled.all).toBe(0);
         let acknowledged = 0;
         for (let round = 0; round < (full ? 5 : 1); round++) {
-          const bench = ask('pgbench', [
-            '-c',
-            `${CLIENTS}`,
-            '-T',
-            '200',
-            '-l',
-            `--log-prefix=${logs}/round-${round}`,
-            'postgres',
-          ]);
+          const log = ['-l', `--log-prefix=${logs}/round-${round}`];
+          const bench = ask('pgbench', ['-c', `${CLIENTS}`, '-T', '200', ...log, 'postgres'], logs);
           await until(
             'some hundred transactions',
+            PATIENCE_SECONDS,
             async () => Number(await number('select count(*) from pgbench_history')) > acknowledged + 300,
           );
-          await kill('KILL', `${data}/postmaster.pid`);
+          await kill('KILL', postgres.pidFile);
           await server;
           await bench;
           for (const name of readdirSync(logs).filter((name) => name.startsWith(`round-${round}.`)))
@@ -103,16 +48,14 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
           // Its children notice that it is gone; until the last one has, a new one refuses to start.
           await until(
             'the old server is gone',
+            PATIENCE_SECONDS,
             async () =>
               (await pool.tryRun('kernel', ['sh', '-c', `fuser -s ${data}/base/*/* ${data}/pg_wal/*`])).status !== 0,
           );
-          server = serve();
-          await up();
-          const sums = await number(
-            `select count(*), sum(delta), (select sum(abalance) from pgbench_accounts), (select sum(tbalance) from pgbench_tellers), (select sum(bbalance) from pgbench_branches) from pgbench_history`,
-          );
-          const [count, ...balances] = sums.split('|').map(Number);
-          expect(new Set(balances).size, sums).toBe(1);
+          server = postgres.serve();
+          await postgres.up();
+          const { count, balances } = await postgres.books();
+          expect([...balances]).toHaveLength(1);
           expect(count).toBeGreaterThanOrEqual(acknowledged);
           // At most the one that each client was waiting for was committed unheard.
           expect(count).toBeLessThanOrEqual(acknowledged + CLIENTS * (round + 1));
@@ -120,9 +63,9 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
         const checked = await ask('pg_amcheck', ['--install-missing', '--heapallindexed', '--parent-check', '--all']);
         expect(checked.exitCode, checked.all).toBe(0);
         expect(await number('select count(*) from pgbench_accounts')).toBe('100000');
-        await kill('INT', `${data}/postmaster.pid`);
-        expect((await server).all).not.toMatch(/PANIC|corrupt/);
-        const sound = await pool.tryRun(door, as(`${POSTGRES}/pg_checksums`, '--check', '-D', data), { cwd: '/' });
+        await kill('INT', postgres.pidFile);
+        expect((await server).output).not.toMatch(/PANIC|corrupt/);
+        const sound = await postgres.run('pg_checksums', '--check');
         expect(sound.status, sound.output).toBe(0);
       });
       if (door === 'library') expect(seen.share).toBeGreaterThan(0.8);
@@ -132,37 +75,13 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
       const data = `${pool.mount}/redis-${door}`;
       const socket = path.join(pool.work, `redis-${door}.sock`);
       await pool.sh('kernel', `mkdir ${data}`);
+      const place = ['--dir', data, '--pidfile', `${data}/pid`, '--port', '0', '--unixsocket', socket];
+      const rewrite = ['--auto-aof-rewrite-min-size', '64kb', '--auto-aof-rewrite-percentage', '50'];
+      const keep = ['--save', '60', '1', '--appendonly', 'yes', '--appendfsync', 'always', ...rewrite];
       const serve = () =>
-        start(door, [
-          ...[
-            'redis-server',
-            '--port',
-            '0',
-            '--unixsocket',
-            socket,
-            '--dir',
-            data,
-            '--pidfile',
-            `${data}/pid`,
-            '--daemonize',
-            'no',
-            '--save',
-            '60',
-            '1',
-          ],
-          ...[
-            '--appendonly',
-            'yes',
-            '--appendfsync',
-            'always',
-            '--auto-aof-rewrite-min-size',
-            '64kb',
-            '--auto-aof-rewrite-percentage',
-            '50',
-          ],
-        ]);
+        pool.tryRun(door, ['redis-server', '--daemonize', 'no', ...place, ...keep], { cwd: '/', timeout: 1_500_000 });
       const cli = (...words: string[]) => execa('redis-cli', ['-s', socket, ...words], { reject: false });
-      const up = () => until('Redis answers', async () => (await cli('ping')).stdout === 'PONG');
+      const up = () => until('Redis answers', PATIENCE_SECONDS, async () => (await cli('ping')).stdout === 'PONG');
       const seen = await carried(pool, `redis, ${door}`, async () => {
         let acknowledged = 0;
         for (let round = 0; round < (full ? 6 : 2); round++) {
@@ -190,7 +109,7 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
         expect(Number((await cli('get', 'counter')).stdout)).toBeGreaterThanOrEqual(acknowledged);
         expect(acknowledged).toBeGreaterThan(2000);
         await cli('shutdown', 'save');
-        expect((await server).exitCode).toBe(0);
+        expect((await server).status).toBe(0);
         const dump = await pool.tryRun(door, ['redis-check-rdb', 'dump.rdb'], { cwd: data });
         expect(dump.output).toContain('RDB looks OK');
       });

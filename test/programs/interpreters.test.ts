@@ -1,7 +1,7 @@
 /** perl, bash and Node with scripts that use all that they offer for files: each line that they print must be the same on the host and on a mount. */
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { doors, makePool, type TestPool } from '../e2e/harness.js';
+import { describe, expect, test } from 'vitest';
+import { doors, sharedPool } from '../e2e/harness.js';
 import { carried, full, sameOnBoth, scripts, WRITE_BACK } from './harness.js';
 
 const script = (name: string) => path.join(scripts, name);
@@ -28,13 +28,7 @@ const cases: {
 ];
 
 describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a cache that is %s', (mode) => {
-  let pool: TestPool;
-  beforeAll(async () => {
-    pool = await makePool(mode === 'write-back' ? WRITE_BACK : undefined);
-  }, 60_000);
-  afterAll(async () => {
-    await pool?.destroy();
-  }, 60_000);
+  const pool = sharedPool(mode === 'write-back' ? WRITE_BACK : undefined);
 
   describe.each(full ? doors : (['library'] as const))('through the %s door', (door) => {
     test.each(cases)(

@@ -1,8 +1,8 @@
 /** CPython's own regression tests, as Debian ships them, with their working directory and temporary files on a mount: each test method must end as it does on the host's filesystem. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { doors, makePool, type TestPool } from '../e2e/harness.js';
+import { expect, test } from 'vitest';
+import { doors, sharedPool } from '../e2e/harness.js';
 import { carried, full, onBoth, WRITE_BACK } from './harness.js';
 
 const FILES = ['test_os', 'test_io', 'test_shutil', 'test_tempfile', 'test_mmap', 'test_posix', 'test_fcntl'];
@@ -13,13 +13,7 @@ const MORE =
   test_netrc test_logging test_pty test_subprocess test_linecache test_unicode_file test_unicode_file_functions test_mimetypes test_popen test_site test_eintr test_fork1 test_wait3 test_wait4
   test_threadsignals test_univnewlines test_configparser test_plistlib`.split(/\s+/);
 
-let pool: TestPool;
-beforeAll(async () => {
-  pool = await makePool(full ? WRITE_BACK : undefined);
-}, 60_000);
-afterAll(async () => {
-  await pool?.destroy();
-}, 60_000);
+const pool = sharedPool(full ? WRITE_BACK : undefined);
 
 /** {method: ok, skipped, failure or error} of a report of regrtest's. */
 function outcomes(xml: string): Map<string, string> {

@@ -1,16 +1,10 @@
 /** git, make with a compiler, and rsync: what they make must be the same, byte for byte, on the host and on a mount. */
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { doors, makePool, type TestPool } from '../e2e/harness.js';
+import { describe, expect, test } from 'vitest';
+import { doors, sharedPool } from '../e2e/harness.js';
 import { carried, full, sameOnBoth, scripts } from './harness.js';
 
-let pool: TestPool;
-beforeAll(async () => {
-  pool = await makePool();
-}, 60_000);
-afterAll(async () => {
-  await pool?.destroy();
-}, 60_000);
+const pool = sharedPool();
 
 /** The example programs of libfuse's headers, by their own Makefile. */
 const EXAMPLES = `

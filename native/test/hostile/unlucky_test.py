@@ -30,9 +30,11 @@ def holdings(ground):
         if stats['clients']['attached'] == 0 and not status['clients'] or time.monotonic() > end:
             break
         time.sleep(0.05)
-    for _ in range(100):  # the control connection itself, and what pool-init is about to close
-        held = {'serviceFiles': descriptors(ground.service()['pid']), 'initFiles': descriptors(ground.pool_init())}
+    held, same = None, 0
+    while same < 25 and time.monotonic() < end + 5:  # the control connection itself, and what pool-init is about to close
         time.sleep(0.02)
+        seen = {'serviceFiles': descriptors(ground.service()['pid']), 'initFiles': descriptors(ground.pool_init())}
+        held, same = seen, same + 1 if seen == held else 0
     locks = [line for line in open('/proc/locks') if any(f':{os.stat(os.path.join(ground.back, "own", name)).st_ino} ' in line for name in os.listdir(os.path.join(ground.back, 'own')))]
     return {'attached': stats['clients']['attached'], 'clients': len(status['clients']), 'depth': stats['queue']['depth'], 'locks': len(locks), **held,
             'serviceBytes': resident(ground.service()['pid']), 'initBytes': resident(ground.pool_init())}

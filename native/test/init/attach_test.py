@@ -4,9 +4,8 @@ import os
 import signal
 import subprocess
 import time
-import unittest
 
-from pool_case import ATTACHER, PoolCase, text, wait_for
+from pool_case import ATTACHER, PoolCase, main, text, wait_for
 
 EPERM = -1
 
@@ -133,7 +132,7 @@ time.sleep(2.5)
 '''
         child = pool.spawn('python3', '-c', script)
         self.assertEqual(child.stdout.readline(), 'in\n')
-        wait_for('room again', lambda: json.loads(pool.enter(ATTACHER, pool.path('attach.sock'), 'once', stdin=subprocess.DEVNULL).stdout)['result'] == 0, 8)
+        wait_for('room again', lambda: json.loads(pool.enter(ATTACHER, pool.path('attach.sock'), 'once', stdin=subprocess.DEVNULL).stdout)['result'] == 0)
 
     def test_while_the_service_is_away(self):
         pool = self.pool().start()
@@ -172,4 +171,4 @@ time.sleep(2.5)
 
 
 if __name__ == '__main__':
-    unittest.main(verbosity=2)
+    main()

@@ -6,9 +6,8 @@ import select
 import signal
 import subprocess
 import time
-import unittest
 
-from pool_case import ENTER, LIBRARY, PoolCase, is_alive, text, wait_for
+from pool_case import ENTER, LIBRARY, PoolCase, is_alive, main, text, wait_for
 
 
 # Who is started in the background has these ignored, and so would all that is started here.
@@ -86,18 +85,18 @@ class Enter(PoolCase):
             child = pool.spawn('bash', '-c', script)
             self.assertEqual(child.stdout.readline(), 'in\n')
             child.send_signal(getattr(signal, f'SIG{name}'))
-            self.assertEqual((child.stdout.readline(), child.wait(timeout=5)), ('got\n', 9), name)
+            self.assertEqual((child.stdout.readline(), child.wait(timeout=20)), ('got\n', 9), name)
         child = pool.spawn('sleep', '1000')
         wait_for('sleep', lambda: len(pool.members()) == 3)
         child.send_signal(signal.SIGTERM)
-        self.assertEqual(child.wait(timeout=5), 128 + signal.SIGTERM)
+        self.assertEqual(child.wait(timeout=20), 128 + signal.SIGTERM)
 
     def test_an_ignored_signal_stays_ignored(self):
         pool = self.pool().start()
         child = pool.spawn('sh', '-c', 'echo in; sleep 0.5; echo out', preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
         child.stdout.readline()
         child.send_signal(signal.SIGHUP)
-        self.assertEqual((child.stdout.readline(), child.wait(timeout=5)), ('out\n', 0))
+        self.assertEqual((child.stdout.readline(), child.wait(timeout=20)), ('out\n', 0))
 
     def test_killed_with_its_command(self):
         pool = self.pool().start()
@@ -115,7 +114,7 @@ class Enter(PoolCase):
         pid, status = os.waitpid(child.pid, os.WUNTRACED)
         self.assertTrue(os.WIFSTOPPED(status))
         child.send_signal(signal.SIGCONT)
-        self.assertEqual((child.stdout.readline(), child.wait(timeout=5)), ('out\n', 0))
+        self.assertEqual((child.stdout.readline(), child.wait(timeout=20)), ('out\n', 0))
 
     def test_a_terminal(self):
         pool = self.pool().start()
@@ -165,7 +164,7 @@ class Enter(PoolCase):
             os.close(terminal)
 
 
-def read_until(terminal, wanted, seconds=10):
+def read_until(terminal, wanted, seconds=30):
     output, end = b'', time.monotonic() + seconds
     while wanted not in output:
         ready, _, _ = select.select([terminal], [], [], max(0, end - time.monotonic()))
@@ -262,4 +261,4 @@ if __name__ == '__main__':
     if len(sys.argv) == 3 and sys.argv[1] == 'shared':
         on_shared_host(sys.argv[2])
     else:
-        unittest.main(verbosity=2)
+        main()

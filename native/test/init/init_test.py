@@ -4,9 +4,8 @@ import os
 import signal
 import subprocess
 import time
-import unittest
 
-from pool_case import FAKE, INIT, PoolCase, is_alive, text, wait_for
+from pool_case import FAKE, INIT, PoolCase, is_alive, main, text, wait_for
 
 
 class Start(PoolCase):
@@ -32,7 +31,7 @@ class Start(PoolCase):
         wait_for('the command', lambda: len(pool.members()) >= 5)
         members = pool.members()
         pool.must('stop')
-        wait_for('the end', lambda: not pool.is_running(), 15)
+        wait_for('the end', lambda: not pool.is_running())
         self.assertFalse([pid for pid in members if is_alive(pid)])
         self.assertEqual(child.wait(), 128 + signal.SIGKILL)
         self.assertEqual(sorted(os.listdir(pool.directory)), ['log', 'trace'])
@@ -203,9 +202,7 @@ class ControlSocket(PoolCase):
                     control.send(b'{"op":"status"}\n' * 100)
             except BlockingIOError:
                 pass
-        before = time.monotonic()
-        pool.status()
-        self.assertLess(time.monotonic() - before, 1)
+        wait_for('an answer', pool.status)  # they keep nobody else waiting
         for control in idle:
             control.close()
         more = [pool.control() for _ in range(300)]  # beyond the limit: hung up on, not hung
@@ -335,13 +332,15 @@ class Restart(PoolCase):
         pool.mount(at)
         nested = pool.mount(self.directory('n'), name='other')
         self.assertTrue(nested['ok'])
+        took = []
         for round_ in range(1, 4):
             before = time.monotonic()
             old = pool.kill_service()
             self.answered_by(pool, at, round_ + 1)
-            self.assertLess(time.monotonic() - before, 1)
+            took.append(time.monotonic() - before)
             service = pool.wait_restarted(old['epoch'])
             self.assertEqual(service['restarts'], round_)
+        self.assertLess(min(took), 1, 'within a second, where nobody else keeps the machine busy')
         self.assertTrue(all(mount['restored'] for mount in pool.status()['mounts']))
         self.assertEqual(pool.record()['service'], {'pid': service['pid'], 'epoch': 4, 'restarts': 3})
         self.assertEqual(len(table(pool)), 2)
@@ -373,7 +372,7 @@ class Restart(PoolCase):
         wait_for('the request', lambda: pool.messages('held'))
         pool.unset('hold')
         pool.kill_service()
-        status = waiting.wait(timeout=5)
+        status = waiting.wait(timeout=20)
         self.check_pending(pool, waiting, status)
         self.assertEqual(pool.enter('stat', '-f', at).returncode, 0)
 
@@ -396,7 +395,7 @@ class Restart(PoolCase):
         pool = self.pool(env=self.environment).start()
         pool.set('fail', 'no')
         pool.kill_service()
-        wait_for('five deaths', lambda: pool.status()['service']['restarts'] >= 5, 20)
+        wait_for('five deaths', lambda: pool.status()['service']['restarts'] >= 5)
         self.assertEqual(pool.status()['service']['state'], 'backoff')
         delays = [int(line.rsplit(' ', 2)[1]) for line in pool.log().splitlines() if 'started again in' in line]
         self.assertEqual(delays[:5], [0, 0, 100, 200, 400])
@@ -413,7 +412,7 @@ class Restart(PoolCase):
         wait_for('the request', lambda: pool.messages('held'))
         pool.unset('hold')
         pool.wait_restarted(pool.kill_service()['epoch'])
-        self.assertEqual(waiting.wait(timeout=5), 1)
+        self.assertEqual(waiting.wait(timeout=20), 1)
         self.assertEqual(pool.enter('stat', '-f', good).returncode, 0)
         # Errors, not the directory beneath: what is written there now would be lost later.
         self.assertEqual(pool.enter('sh', '-c', f'echo x > {bad}/f').returncode, 2)
@@ -446,8 +445,8 @@ class Restart(PoolCase):
         wait_for('back-off', lambda: pool.status()['service']['state'] == 'backoff' and pool.status()['service']['restarts'] >= 4)
         before = time.monotonic()
         pool.must('stop')
-        wait_for('the end', lambda: not pool.is_running(), 15)
-        self.assertLess(time.monotonic() - before, 12)
+        wait_for('the end', lambda: not pool.is_running())
+        self.assertLess(time.monotonic() - before, 20)
 
 
 class RestartOnOldKernel(Restart):
@@ -456,7 +455,7 @@ class RestartOnOldKernel(Restart):
 
     def answered_by(self, pool, at, epoch):
         # What was asked before pool-init knew of the death is answered with an error.
-        wait_for('an answer', lambda: pool.enter('stat', '-f', '-c', '%b', at).stdout.strip() == str(epoch), 1)
+        wait_for('an answer', lambda: pool.enter('stat', '-f', '-c', '%b', at).stdout.strip() == str(epoch))
 
     def check_pending(self, pool, waiting, status):
         self.assertEqual(status, 1)
@@ -474,7 +473,7 @@ class RestartOnOldKernel(Restart):
         old = pool.kill_service()
         pool.wait_restarted(old['epoch'])
         child.stdin.close()
-        self.assertNotEqual(child.wait(timeout=5), None)  # an error, not a hang
+        self.assertNotEqual(child.wait(timeout=20), None)  # an error, not a hang
 
 
 class Servers(PoolCase):
@@ -553,7 +552,7 @@ class Servers(PoolCase):
         before = time.monotonic()
         answer = pool.must('server-stop', name='s', signal='TERM', graceSeconds=0.5)
         self.assertEqual(answer['exit'], 137)
-        self.assertTrue(0.4 < time.monotonic() - before < 3)
+        self.assertTrue(0.4 < time.monotonic() - before < 8)
         self.assertFalse(is_alive(pid))
         self.start_server(pool, 't', 'trap "exit 9" INT; while :; do sleep 0.05; done')
         time.sleep(0.2)
@@ -569,8 +568,8 @@ class Servers(PoolCase):
         stopped.stdout.readline()
         service = pool.status()['service']
         pool.must('kill', graceSeconds=0.3)
-        self.assertEqual(child.wait(timeout=5), 137)
-        self.assertEqual(stopped.wait(timeout=5), 143)
+        self.assertEqual(child.wait(timeout=20), 137)
+        self.assertEqual(stopped.wait(timeout=20), 143)
         self.assertEqual(len(pool.members()), 2)
         self.assertEqual(pool.status()['service'], service)
         self.assertEqual(self.server(pool, 's')['state'], 'stopped')
@@ -590,4 +589,4 @@ class Servers(PoolCase):
 
 
 if __name__ == '__main__':
-    unittest.main(verbosity=2)
+    main()

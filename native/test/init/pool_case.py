@@ -44,8 +44,8 @@ def is_alive(pid):
         return False
 
 
-def wait_for(what, predicate, seconds=10.0):
-    """Until the predicate gives something true; the answer."""
+def wait_for(what, predicate, seconds=30.0):
+    """Until the predicate gives something true; the answer. The time is against hangs alone: the machine may be busy."""
     end = time.monotonic() + seconds
     while True:
         value = predicate()
@@ -146,7 +146,7 @@ class Pool:
         os.kill(before['pid'], signal.SIGKILL)
         return before
 
-    def wait_restarted(self, epoch, seconds=10.0):
+    def wait_restarted(self, epoch, seconds=30.0):
         return wait_for('a new service', lambda: (s := self.status()['service'])['state'] == 'running' and s['epoch'] > epoch and s, seconds)
 
     def messages(self, kind=None):
@@ -240,3 +240,12 @@ class PoolCase(unittest.TestCase):
         self.assertEqual(answer['error']['code'], code, answer)
         self.assertGreater(len(answer['error']['message']), 10)
         return answer['error']['message']
+
+
+def main():
+    """usage: ..._test.py [PART/PARTS | TEST ...]    Each test is in one of PARTS: they mostly wait, and the parts do so side by side."""
+    if len(sys.argv) != 2 or '/' not in sys.argv[1]:
+        unittest.main(verbosity=2)
+    part, parts = map(int, sys.argv[1].split('/'))
+    tests = [test for suite in unittest.defaultTestLoader.loadTestsFromModule(sys.modules['__main__']) for test in suite][part - 1::parts]
+    sys.exit(not tests or not unittest.TextTestRunner(verbosity=2).run(unittest.TestSuite(tests)).wasSuccessful())

@@ -6,7 +6,7 @@ import time
 import unittest
 
 from plans import plan
-from pool_case import LIBRARY, MODULES, SERVICE, PoolCase, text, wait_for
+from pool_case import LIBRARY, MODULES, SERVICE, PoolCase, main, text, wait_for
 
 ENDURE = os.environ['DICICLO_ENDURE']
 KILLS = int(os.environ.get('DICICLO_TEST_KILLS', '10'))
@@ -205,4 +205,4 @@ class RestartByMailboxes(Restart):
 
 
 if __name__ == '__main__':
-    unittest.main(verbosity=2)
+    main()

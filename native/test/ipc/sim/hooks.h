@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* In place of ipc/waiting.h. Few words at once, so that the threads that listen for others are needed soon. */
 #define DICICLO_IPC_WAITING_H
@@ -39,6 +40,11 @@ int sim_mutex_unlock(void *mutex);
 #define pthread_mutex_unlock sim_mutex_unlock
 void *sim_memcpy(void *to, const void *from, size_t bytes);
 #define memcpy sim_memcpy
+/* Thousands of runs a second begin with tables that are zero: the system is not asked for new pages each time. */
+void *sim_zeroes(size_t bytes);
+int sim_zeroes_over(void *memory, size_t bytes);
+#define mmap(at, bytes, ...) sim_zeroes(bytes)
+#define munmap(memory, bytes) sim_zeroes_over(memory, bytes)
 #define sched_yield sim_yield
 #define sched_getcpu sim_cpu
 
