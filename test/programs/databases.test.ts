@@ -85,6 +85,7 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
         let acknowledged = 0;
         for (let round = 0; round < (full ? 5 : 1); round++) {
           const bench = ask('pgbench', [
+            '-n', // else it empties pgbench_history first, and what the rounds before wrote is missing there
             '-c',
             `${CLIENTS}`,
             '-T',
