@@ -23,10 +23,8 @@ export const packages = {
     'stress-ng',
     'dbench',
     'libpython3.11-testsuite',
-    'libxcrypt-source',
-    'autoconf',
-    'automake',
     'libtool',
+    'libltdl-dev',
   ],
   bench: ['fuse-overlayfs', 'xz-utils'],
 };

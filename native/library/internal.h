@@ -113,6 +113,7 @@ bool dc_mounts_nested(uint32_t entry); /* another mount lies below it */
 struct dc_client *dc_session(void);
 struct dc_client *dc_session_if_ready(void);
 bool dc_session_was_attached(void); /* also before a fork */
+uint32_t dc_session_life(void); /* a number that is another one in a forked child, however it was forked */
 void dc_session_init(void);
 void dc_session_leave(void); /* the next call attaches anew */
 void dc_stop_carrying(void);  /* from now on this process uses the kernel door for all */

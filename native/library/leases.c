@@ -21,11 +21,13 @@ struct region {
 	unsigned char *data;
 };
 static struct region regions[REGIONS];
-static _Atomic uint32_t region_count, mapping;
+static _Atomic uint32_t region_count;
 static _Atomic bool refused;
 
 static struct dc_lease_index indexes[INDEXES];
 static _Atomic uint32_t index_count, told;
+
+static _Atomic uint64_t mapping, making; /* the locks of these two: who holds it, 0: nobody */
 
 static uint32_t epoch_of(struct dc_client *client) {
 	return atomic_load_explicit(&dc_arena_post(client->arena)->lease_epoch, memory_order_acquire);
@@ -35,6 +37,26 @@ struct dc_lease_time dc_lease_time(struct dc_client *client) {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	return (struct dc_lease_time){(uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec, epoch_of(client)};
+}
+
+/* ---- locks that nobody waits for --------------------------------------------------------------------------------------------------------------------- */
+/*
+ * Held by a thread, in one life of the process. In a forked child the parent's other threads are gone and give nothing back, so what was held in another life is free; but for what the forking
+ * thread itself held, in a signal handler: the frame that holds it came along, and gives it back in the child too.
+ */
+static bool take(_Atomic uint64_t *lock, uint64_t *held) {
+	static _Atomic uint32_t threads;
+	static TLS uint32_t self; /* not the thread's id, which is another one in the child */
+	if (!self) self = atomic_fetch_add(&threads, 1) + 1;
+	uint32_t life = dc_session_life();
+	uint64_t seen = atomic_load(lock);
+	if (seen >> 32 == life || (uint32_t)seen == self) return false;
+	*held = (uint64_t)life << 32 | self;
+	return atomic_compare_exchange_strong(lock, &seen, *held);
+}
+
+static void give(_Atomic uint64_t *lock, uint64_t held) {
+	atomic_compare_exchange_strong(lock, &held, 0);
 }
 
 /* ---- regions --------------------------------------------------------------------------------------------------------------------------------------- */
@@ -93,8 +115,9 @@ static long map_region(int fd, uint64_t bytes) {
 
 /* By one thread at a time; the others copy through the buffer meanwhile. */
 static struct region *map(struct dc_client *client, uint32_t number) {
-	uint32_t count = atomic_load(&region_count), free = 0;
-	if (count == REGIONS || atomic_load(&refused) || !atomic_compare_exchange_strong(&mapping, &free, 1)) return NULL;
+	uint32_t count = atomic_load(&region_count);
+	uint64_t held;
+	if (count == REGIONS || atomic_load(&refused) || !take(&mapping, &held)) return NULL;
 	struct region *found = find(number);
 	struct dc_region_answer answer = {0};
 	int fd = found ? -1 : ask(client, number, &answer);
@@ -110,10 +133,10 @@ static struct region *map(struct dc_client *client, uint32_t number) {
 			atomic_store(&found->number, number);
 			atomic_store_explicit(&region_count, count + 1, memory_order_release);
 		}
-	} else if (!found && answer.error == EPERM) {
+	} else if (!found && answer.error == EPERM && client == dc_session_if_ready()) { /* not of the parent's attachment, in whose name a call goes on that a signal handler's fork took along */
 		atomic_store(&refused, true);
 	}
-	atomic_store_explicit(&mapping, 0, memory_order_release);
+	give(&mapping, held);
 	return found;
 }
 
@@ -153,17 +176,16 @@ static bool set_up(struct dc_client *client, struct dc_lease_index *made, uint32
 
 /* One thread makes one; the others ask meanwhile. */
 static struct dc_lease_index *index_of(struct dc_client *client, uint32_t number) {
-	static _Atomic uint32_t making;
 	struct dc_lease_index *found = find_index(number);
-	uint32_t free = 0;
-	if (found || !atomic_compare_exchange_strong(&making, &free, 1)) return found;
+	uint64_t held;
+	if (found || !take(&making, &held)) return found;
 	found = find_index(number);
 	uint32_t count = atomic_load(&index_count);
 	if (!found && count < INDEXES && set_up(client, &indexes[count], number)) {
 		found = &indexes[count];
 		atomic_store_explicit(&index_count, count + 1, memory_order_release);
 	}
-	atomic_store_explicit(&making, 0, memory_order_release);
+	give(&making, held);
 	return found;
 }
 

@@ -19,7 +19,7 @@ struct state { /* one page, cleared by the kernel in a forked child */
 	_Atomic uint32_t phase;
 	_Atomic uint32_t attaching; /* thread id */
 	_Atomic uint64_t retry_ns;
-	_Atomic uint32_t unclean;   /* 1: the tables were looked at since the process began */
+	_Atomic uint32_t life;      /* 0: nobody asked yet */
 };
 
 #define CLIENTS 8
@@ -80,6 +80,14 @@ uint32_t dc_tid(void) {
 
 bool dc_session_was_attached(void) {
 	return atomic_load_explicit(&was_attached, memory_order_relaxed);
+}
+
+uint32_t dc_session_life(void) {
+	static _Atomic uint32_t lives; /* of this process and its forebears */
+	uint32_t life = state ? atomic_load_explicit(&state->life, memory_order_relaxed) : 1;
+	if (life) return life;
+	uint32_t next = atomic_fetch_add(&lives, 1) + 1;
+	return atomic_compare_exchange_strong(&state->life, &life, next) ? next : life;
 }
 
 void dc_forked_child(void) {

@@ -227,9 +227,9 @@ static void by_number(void) {
 	int directory = (int)syscall(SYS_open, ".", O_RDONLY | O_DIRECTORY);
 	SHOW(syscall(SYS_getdents64, directory, buffer, sizeof buffer) > 0);
 	SHOW(syscall(SYS_close, directory));
-	SHOW(syscall(SYS_dup3, fd, 50, O_CLOEXEC));
-	SHOW(syscall(SYS_close_range, 50, 50, 0));
-	SHOW(syscall(SYS_read, 50, buffer, 1));
+	SHOW(syscall(SYS_dup3, fd, 500, O_CLOEXEC));
+	SHOW(syscall(SYS_close_range, 500, 500, 0));
+	SHOW(syscall(SYS_read, 500, buffer, 1));
 	SHOW(syscall(SYS_fchmod, fd, 0600));
 	SHOW(syscall(SYS_ftruncate, fd, 4));
 	SHOW(syscall(SYS_fsync, fd));
