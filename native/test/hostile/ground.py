@@ -23,7 +23,7 @@ class Ground(Pool):
         self.memory = memory
         if memory:
             subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=192m,mode=755', 'tmpfs', self.back], check=True)
-        for name, owner in (('own', OFFENDER), ('honest', HONEST)):
+        for name, owner in (('own', OFFENDER), ('lies', OFFENDER), ('honest', HONEST)):
             os.mkdir(os.path.join(self.back, name))
             os.chown(os.path.join(self.back, name), owner, owner)
 

@@ -105,7 +105,7 @@ static void flip_arena(void) {
 static void lie_in_fields(void) {
 	unsigned index = below(DC_REQUEST_SLOTS);
 	struct dc_slot *slot = dc_client_slot(&client, index);
-	static const char path[] = "own/../own/./file";
+	static const char path[] = "lies/../lies/./file"; /* in a directory of its own: what it asks may be proper, and done to that */
 	uint32_t sequence = DC_ANSWER_SEQUENCE(atomic_load(&slot->answer)) + 1 + (below(50) == 0);
 	slot->operation = (uint16_t)below(DC_OP_COUNT);
 	slot->flags = below(32);
@@ -383,9 +383,9 @@ int main(int argc, char **argv) {
 	state = (strtoull(argv[4], NULL, 10) + 1) * UINT64_C(0x9e3779b97f4a7c15);
 	deadline_ns = dc_monotonic_ns() + strtoull(argv[5], NULL, 10) * 1000000u;
 	int error = dc_client_attach(&client, attach_path);
-	/* What lies in its fields does to its file may be proper: it keeps nobody else from having one. */
 	char own[64];
-	snprintf(own, sizeof own, "own/%s", strcmp(mode->name, "fields") ? mode->name : "file");
+	bool fields = !strcmp(mode->name, "fields");
+	snprintf(own, sizeof own, "%s/%s", fields ? "lies" : "own", fields ? "file" : mode->name);
 	if (error || open_own(own) || write_own(0, 100) != 100) {
 		printf("{\"mode\": \"%s\", \"error\": %d}\n", mode->name, error);
 		return 1;
