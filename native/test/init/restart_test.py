@@ -148,9 +148,16 @@ class Restart(PoolCase):
         self.mount('testslow')
         self.assertEqual(pool.enter('sh', '-c', f'mkdir {self.at}/d && ls {self.at}/d').stdout, '')
         before = pool.status()['service']
+        go = os.path.join(self.base, 'go')
+        script = f"""import os, time
+print("in", flush=True)
+while not os.path.exists("{go}"): time.sleep(0.01)
+os.close(os.open("{self.at}/d/file", os.O_CREAT | os.O_EXCL, 0o644))"""
+        teller = self.spawn('library', 'python3', '-c', script)
+        self.assertEqual(teller.stdout.readline(), 'in\n')
         holder = self.spawn('kernel', 'mkdir', f'{self.at}/d/slow')
-        time.sleep(0.5)
-        teller = self.spawn('library', 'python3', '-c', f'import os; os.close(os.open("{self.at}/d/file", os.O_CREAT | os.O_EXCL, 0o644))')
+        wait_for('a directory that is being made', lambda: os.path.exists(f'{self.back}/d/begun'))
+        open(go, 'w').close()
         threads = f'/proc/{before["pid"]}/task'
         wait_for('a thread that waits for the lock', lambda: any(') D ' in text(f'{threads}/{thread}/stat') for thread in os.listdir(threads)))
         os.kill(before['pid'], signal.SIGKILL)
@@ -158,7 +165,7 @@ class Restart(PoolCase):
             output = process.communicate(timeout=60)
             self.assertEqual(process.returncode, 0, output)
         self.assertIn('wait in the kernel for its successor', pool.log())
-        self.assertEqual(sorted(os.listdir(f'{self.back}/d')), ['file', 'slow'])
+        self.assertEqual(sorted(os.listdir(f'{self.back}/d')), ['begun', 'file', 'slow'])
         wait_for('the end of its threads', lambda: not os.path.exists(threads))
 
     def test_what_the_kernel_holds(self):

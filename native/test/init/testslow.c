@@ -1,12 +1,17 @@
-/* testslow.c - a filter: directories whose names begin with "slow" are made after three seconds. */
+/* testslow.c - a filter: directories whose names begin with "slow" are made after six seconds, the directory "begun" beside them before. */
 #include <diciclo/libservice.h>
 
 #include <string.h>
 #include <time.h>
 
 static int slow_mkdir(struct dc_libservice *self, struct dc_context *context, struct dc_node *parent, const char *name, mode_t mode, struct dc_node **node, struct dc_attr *attr) {
-	struct timespec pause = {.tv_sec = 3};
-	if (strncmp(name, "slow", 4) == 0) nanosleep(&pause, NULL);
+	struct timespec pause = {.tv_sec = 6};
+	struct dc_node *begun;
+	struct dc_attr begun_attr;
+	if (strncmp(name, "slow", 4) == 0) {
+		if (DC_FILE_CALL(self->child[0][0], mkdir, context, parent, "begun", 0755, &begun, &begun_attr) == 0) DC_FILE_CALL(self->child[0][0], forget, begun, 1);
+		nanosleep(&pause, NULL);
+	}
 	return DC_FILE_CALL(self->child[0][0], mkdir, context, parent, name, mode, node, attr);
 }
 
