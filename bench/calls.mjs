@@ -1,7 +1,6 @@
 /**
  * What one call costs on each side: `npm run bench -- calls`. One program per side lives through all rounds; in each round all sides are measured in turn, each for a few tens of milliseconds.
  */
-import os from 'node:os';
 import { say } from '../scripts/shared.mjs';
 import { goal, median, nanoseconds, ratio, spread, table } from './report.mjs';
 import { standSides } from './sides.mjs';
@@ -27,7 +26,7 @@ export async function measure({ stage, pool, rounds }) {
       }
   }
   const host = sides.find((side) => side.name === 'ext4');
-  for (let round = 0; os.cpus().length > 1 && round < rounds; round++)
+  for (let round = 0; stage.cpus > 1 && round < rounds; round++)
     for (const [name, words] of Object.entries({ write1m: 'ext4 beside it', handed: HANDED }))
       add(results, 'handed', words, await host.agent.ask(`${name} ${ROUND_MS}`));
   for (const side of sides) await side.agent.end();

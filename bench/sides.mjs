@@ -155,12 +155,13 @@ const prepare = {
   },
 };
 
-/** Into a directory of its own, once: below each mount point as many names have to be looked up as below ours. */
-function sink(stage, pool, side) {
-  if (side.sunk) return;
-  side.sunk = true;
-  side.directory = path.join(side.directory, 'side');
-  stage.run(pool.bare, 'kernel', ['mkdir', side.directory]);
+/** Rivals' files are in a directory of their own: below each mount point as many names have to be looked up as below ours. */
+async function stand(stage, pool, side) {
+  const ready = await prepare[side.kind](stage, pool, side);
+  if (ready.missing || side.kind === 'host' || side.kind === 'mount') return ready;
+  const directory = path.join(ready.directory, 'side');
+  stage.run(pool.bare, 'kernel', ['mkdir', directory]);
+  return { ...ready, directory };
 }
 
 /** Sides that stand ready: {name, door, directory, server (pid in the pool)}. What cannot be had is named and left out. */
@@ -171,14 +172,13 @@ export async function standSides(stage, pool, wanted = () => true) {
     stage.ready ??= {};
     const one = { ...side, door: side.door ?? 'kernel', key: side.name.replace(/\W+/g, '-') };
     try {
-      stage.ready[one.key] ??= await prepare[side.kind](stage, pool, one);
+      stage.ready[one.key] ??= await stand(stage, pool, one);
     } catch (error) {
       // Ours have to work; of a rival it is told.
       if (side.kind === 'host' || side.kind === 'mount') throw error;
       stage.ready[one.key] = { missing: error.message.split('\n')[0] };
     }
     const { missing } = stage.ready[one.key];
-    if (!missing && side.kind !== 'host' && side.kind !== 'mount') sink(stage, pool, stage.ready[one.key]);
     if (missing) stage.missing[side.name] = missing;
     else ready.push({ ...one, ...stage.ready[one.key] });
   }

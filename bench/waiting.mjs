@@ -59,7 +59,7 @@ const nameOf = (call, place, threads, think) =>
   `${call === 'pread4k' ? 'read' : 'write'}, ${place}, ${threads} thread${threads > 1 ? 's' : ''}, think ${think} us`;
 
 /** Each side's client and server where `list` says, all sides in turn. */
-async function writes(stage, pool, sides, rounds) {
+async function placedCalls(stage, pool, sides, rounds) {
   const results = {};
   const calls = [
     ...THINKS.flatMap((think) => [1, MANY].map((threads) => ({ call: 'pwrite4k', threads, think }))),
@@ -104,7 +104,7 @@ export async function measure({ stage, pool: get, rounds }) {
     side.agent = await stage.agent(pool.bare, side.door, [io, side.directory, String(side.server)]);
     for (const call of ['pwrite4k', 'pread4k']) await side.agent.ask(`${call} ${MS}`);
   }
-  const calls = await writes(stage, pool, sides, Math.max(3, Math.ceil(rounds / 2)));
+  const calls = await placedCalls(stage, pool, sides, Math.max(3, Math.ceil(rounds / 2)));
   for (const side of sides) await side.agent.end();
   return { nulls, calls };
 }

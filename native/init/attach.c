@@ -140,16 +140,9 @@ static int admit(struct dc_pool *pool, int fd, struct dc_peer *peer) {
 }
 
 /* ---- connections ------------------------------------------------------------------------------------------------------------ */
-static void on_request(struct dc_source *source, uint32_t events);
-
 static void on_deadline(struct dc_timer *timer) {
 	struct dc_attaching *attaching = dc_container_of(timer, struct dc_attaching, deadline);
 	struct dc_client_slot *client = attaching->client;
-	char byte;
-	if (!client && recv(attaching->source.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) { /* it is we who are late */
-		on_request(&attaching->source, 0);
-		return;
-	}
 	if (client) {
 		dc_log("pid %d (%s) waited %u s for the service to take it", (int)client->host_pid, client->peer.command, SERVICE_MS / 1000);
 		client->attaching = NULL;

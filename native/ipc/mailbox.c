@@ -107,10 +107,15 @@ uint64_t dc_mailboxes_depth(struct dc_mailboxes *mailboxes) {
 	return depth;
 }
 
+/* Behind the last place of a group that may be in use. */
+static unsigned group_end(struct dc_mailboxes *mailboxes, unsigned group) {
+	unsigned top = atomic_load_explicit(&mailboxes->top, memory_order_seq_cst), end = (group + 1) * DC_LISTEN_MAX;
+	return end < top ? end : top;
+}
+
 unsigned dc_mailboxes_arm(struct dc_mailboxes *mailboxes, unsigned group, struct dc_futex_expectation *list) {
-	unsigned top = atomic_load_explicit(&mailboxes->top, memory_order_seq_cst), count = 0;
-	unsigned from = group * DC_LISTEN_MAX, to = from + DC_LISTEN_MAX < top ? from + DC_LISTEN_MAX : top;
-	for (unsigned at = from; at < to; at++) {
+	unsigned count = 0;
+	for (unsigned at = group * DC_LISTEN_MAX, end = group_end(mailboxes, group); at < end; at++) {
 		struct dc_mailbox *box = atomic_load_explicit(&mailboxes->place[at].box, memory_order_seq_cst);
 		if (!box) continue;
 		/* Most are armed still since the last sleep: only who rang has to be armed again. */
@@ -124,10 +129,9 @@ unsigned dc_mailboxes_arm(struct dc_mailboxes *mailboxes, unsigned group, struct
 }
 
 unsigned dc_mailboxes_calls(struct dc_mailboxes *mailboxes, unsigned group, uint32_t seen[DC_LISTEN_MAX], struct dc_futex_expectation *list, bool *called) {
-	unsigned top = atomic_load_explicit(&mailboxes->top, memory_order_seq_cst), count = 0;
-	unsigned from = group * DC_LISTEN_MAX, to = from + DC_LISTEN_MAX < top ? from + DC_LISTEN_MAX : top;
+	unsigned from = group * DC_LISTEN_MAX, end = group_end(mailboxes, group), count = 0;
 	*called = false;
-	for (unsigned at = from; at < to; at++) {
+	for (unsigned at = from; at < end; at++) {
 		struct dc_mailbox *box = atomic_load_explicit(&mailboxes->place[at].box, memory_order_seq_cst);
 		if (!box) continue;
 		uint32_t late = atomic_load_explicit(&box->late, memory_order_seq_cst);

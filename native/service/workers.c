@@ -20,17 +20,12 @@
 #define PART_MAX_NS 1000000000u
 #define PAGE 4096u
 
-/* A thread that listens to the clients of one group (receiver.h). */
-struct ear {
+/* A thread that does nothing but listen to the clients of one group (receiver.h): an attendant to their calls, an ear to their rings, unless the workers do that. */
+struct listener {
 	pthread_t thread;
 	unsigned group;
-};
-
-/* A thread that waits for clients of one group whose requests are not taken. */
-struct attendant {
-	pthread_t thread;
-	unsigned group;
-	uint32_t calls[DC_LISTEN_MAX];
+	bool attends;
+	uint32_t calls[DC_LISTEN_MAX]; /* an attendant's */
 };
 
 static struct {
@@ -42,9 +37,8 @@ static struct {
 	pthread_mutex_t lock;
 	struct dc_mailboxes mailboxes;
 	unsigned char *pages;
-	struct ear ear[DC_LISTEN_GROUPS];
-	struct attendant attendant[DC_LISTEN_GROUPS];
-	unsigned ears, attendants;
+	struct listener listener[2 * DC_LISTEN_GROUPS]; /* group by group, its ear before its attendant */
+	unsigned listeners;
 	_Atomic uint32_t wakes_before; /* of the boards' counts at the last reset */
 	_Atomic uint32_t ear_wake;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -139,22 +133,14 @@ int dc_workers_start(void) {
 }
 
 /* ---- mailboxes -------------------------------------------------------------------------------------------------------------- */
-static void *ear_main(void *argument) {
-	struct ear *ear = argument;
-	pthread_setname_np(pthread_self(), "ear");
+static void *listener_main(void *argument) {
+	struct listener *listener = argument;
+	pthread_setname_np(pthread_self(), listener->attends ? "attendant" : "ear");
 	while (!atomic_load(&pool.receiver.stopping)) {
 		uint32_t seen = atomic_load(&pool.ear_wake);
-		if (!atomic_load(&pool.receiver.stopping)) dc_receiver_overhear(&pool.receiver, ear->group, &pool.ear_wake, seen);
-	}
-	return NULL;
-}
-
-static void *attendant_main(void *argument) {
-	struct attendant *attendant = argument;
-	pthread_setname_np(pthread_self(), "attendant");
-	while (!atomic_load(&pool.receiver.stopping)) {
-		uint32_t seen = atomic_load(&pool.ear_wake);
-		if (!atomic_load(&pool.receiver.stopping)) dc_receiver_attend(&pool.receiver, attendant->group, attendant->calls, &pool.ear_wake, seen);
+		if (atomic_load(&pool.receiver.stopping)) break;
+		if (listener->attends) dc_receiver_attend(&pool.receiver, listener->group, listener->calls, &pool.ear_wake, seen);
+		else dc_receiver_overhear(&pool.receiver, listener->group, &pool.ear_wake, seen);
 	}
 	return NULL;
 }
@@ -166,21 +152,15 @@ static void relist(void) {
 	dc_receiver_kick(&pool.receiver);
 }
 
-/* What listens, for a client at this place. */
+/* For a client at this place. To the rings of group 0 the workers listen. */
 static int grow_listeners(int place) {
-	while (pool.ears < (unsigned)place / DC_LISTEN_MAX) {
-		struct ear *ear = &pool.ear[pool.ears];
-		ear->group = pool.ears + 1;
-		int error = pthread_create(&ear->thread, NULL, ear_main, ear);
+	while (pool.listeners <= 2 * ((unsigned)place / DC_LISTEN_MAX)) {
+		struct listener *listener = &pool.listener[pool.listeners];
+		listener->group = (pool.listeners + 1) / 2;
+		listener->attends = pool.listeners % 2 == 0;
+		int error = pthread_create(&listener->thread, NULL, listener_main, listener);
 		if (error) return -error;
-		pool.ears++;
-	}
-	while (pool.attendants <= (unsigned)place / DC_LISTEN_MAX) {
-		struct attendant *attendant = &pool.attendant[pool.attendants];
-		attendant->group = pool.attendants;
-		int error = pthread_create(&attendant->thread, NULL, attendant_main, attendant);
-		if (error) return -error;
-		pool.attendants++;
+		pool.listeners++;
 	}
 	return 0;
 }
@@ -240,9 +220,8 @@ void dc_workers_stop(void) {
 	atomic_store(&pool.receiver.stopping, true);
 	relist();
 	for (unsigned i = 0; i < pool.count; i++) pthread_join(pool.worker[i].thread, NULL);
-	for (unsigned i = 0; i < pool.ears; i++) pthread_join(pool.ear[i].thread, NULL);
-	for (unsigned i = 0; i < pool.attendants; i++) pthread_join(pool.attendant[i].thread, NULL);
-	pool.count = pool.ears = pool.attendants = 0;
+	for (unsigned i = 0; i < pool.listeners; i++) pthread_join(pool.listener[i].thread, NULL);
+	pool.count = pool.listeners = 0;
 }
 
 static const struct {
