@@ -145,7 +145,7 @@ static void raw_slot(struct bytes *bytes) {
 static void posted(struct bytes *bytes) {
 	struct dc_post_ring *ring = dc_arena_post(arena);
 	uint64_t tail = atomic_load(&ring->tail);
-	struct dc_post_record *record = (struct dc_post_record *)(ring->data + (tail & (DC_POST_BYTES - DC_POST_ALIGN)));
+	struct dc_post_record *record = (struct dc_post_record *)(dc_arena_posts(arena) + (tail & (DC_POST_BYTES - DC_POST_ALIGN)));
 	const uint8_t *text;
 	uint8_t lies = (uint8_t)take_number(bytes, 1);
 	size_t room = DC_POST_BYTES - (tail & (DC_POST_BYTES - 1)), size = take_text(bytes, &text, 255);
@@ -171,7 +171,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	fallocate(arena_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)DC_ARENA_SIZE);
 	memset(handles, 0, sizeof handles);
 	handle_count = 0;
-	if (dc_clients_add(1, GENERATION, getpid(), &cred, arena_fd)) abort();
+	if (dc_clients_add(1, GENERATION, getpid(), "fuzz", &cred, arena_fd)) abort();
 	for (unsigned step = 0; step < STEPS_MAX && bytes.at < bytes.end; step++) {
 		uint8_t kind = (uint8_t)take_number(&bytes, 1);
 		if (kind < 200) request(&bytes);

@@ -258,7 +258,13 @@ static bool await(struct dc_client *client, unsigned index, uint32_t sequence, u
 	return sleep_for_answer(client, index, waiting);
 }
 
+static void count_used(struct dc_client *client, unsigned index) {
+	_Atomic uint32_t *used = &client->arena->slots_used;
+	for (uint32_t seen = atomic_load_explicit(used, memory_order_relaxed); seen <= index && !atomic_compare_exchange_weak(used, &seen, index + 1);) continue;
+}
+
 static void send_request(struct dc_client *client, struct dc_slot *slot, unsigned index, uint32_t sequence, uint32_t cpu) {
+	count_used(client, index);
 	slot->sequence = sequence;
 	slot->cpu = (uint16_t)cpu;
 	atomic_store_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_PENDING), memory_order_release);
@@ -309,8 +315,8 @@ static void kick(struct dc_client *client) {
 	notify(client, DC_SLOT_POSTS, 1000000u);
 }
 
-static struct dc_post_record *record_at(struct dc_post_ring *ring, uint64_t position) {
-	return (struct dc_post_record *)(ring->data + (position & (DC_POST_BYTES - 1)));
+static struct dc_post_record *record_at(struct dc_client *client, uint64_t position) {
+	return (struct dc_post_record *)(dc_arena_posts(client->arena) + (position & (DC_POST_BYTES - 1)));
 }
 
 static void write_record(struct dc_post_record *record, const struct dc_post_record *from) {
@@ -335,10 +341,10 @@ void *dc_client_post_begin(struct dc_client *client, uint32_t grant, uint64_t ha
 		return NULL;
 	}
 	if (filler) {
-		write_record(record_at(ring, tail), &(struct dc_post_record){.length = filler, .generation = grant, .kind = DC_POST_FILLER});
+		write_record(record_at(client, tail), &(struct dc_post_record){.length = filler, .generation = grant, .kind = DC_POST_FILLER});
 		tail += filler;
 	}
-	struct dc_post_record *record = record_at(ring, tail);
+	struct dc_post_record *record = record_at(client, tail);
 	write_record(record, &(struct dc_post_record){.length = need, .bytes = bytes, .handle = handle, .offset = offset, .generation = grant, .kind = DC_POST_WRITE});
 	client->post_next = tail + need;
 	client->post_record = record;

@@ -74,9 +74,9 @@ enum dc_operation {
 
 /*
  * Leases, for STAT, ACCESS, READLINK and OPEN with DC_PATH_LEASE: out value[2] 1: the answer may be kept, until the time said and as long as each stamp named here is what it is said to be
- * (stamp.h). It stands DC_LEASE_OFFSET bytes behind the buffer's begin. Of an OPEN only that there is nothing to open.
+ * (stamp.h). It stands DC_LEASE_OFFSET bytes behind the buffer's begin, at the end of the first page: none is given where path or text reach so far. Of an OPEN only that there is nothing to open.
  */
-#define DC_LEASE_OFFSET 4096u
+#define DC_LEASE_OFFSET (4096u - (unsigned)sizeof(struct dc_wire_lease))
 #define DC_LEASE_STAMPS 12u
 #ifndef DC_STAMPS /* tests make it smaller */
 #define DC_STAMPS 65536u /* on a board; the region has nothing else */

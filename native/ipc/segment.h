@@ -18,7 +18,7 @@
 
 #include "copy.h"
 
-#define DC_LAYOUT_VERSION 8u
+#define DC_LAYOUT_VERSION 9u
 #define DC_CACHE_LINE 64
 
 /* ---- queue ---------------------------------------------------------------------------------------------------------------- */
@@ -87,9 +87,8 @@ _Static_assert(sizeof(struct dc_queue) == 384 + 64 * DC_QUEUE_SLOTS, "queue layo
 #define DC_BUFFER_SIZE (1u << 20)     /* one slot's buffer: the longest transfer of one request, bytes */
 #define DC_ARENA_DATA_OFFSET 65536u
 #define DC_REQUEST_SLOTS (DC_ARENA_SLOTS - 1) /* the last is DC_SLOT_POSTS */
-#define DC_POST_OFFSET ((size_t)DC_ARENA_DATA_OFFSET + (size_t)DC_ARENA_SLOTS * DC_BUFFER_SIZE)
-#define DC_POST_BYTES (1u << 20) /* of records: what may be acknowledged and not yet written, per process */
-#define DC_ARENA_SIZE (DC_POST_OFFSET + sizeof(struct dc_post_ring))
+#define DC_POST_BYTES DC_BUFFER_SIZE /* of records, in the buffer of DC_SLOT_POSTS: what may be acknowledged and not yet written, per process */
+#define DC_ARENA_SIZE ((size_t)DC_ARENA_DATA_OFFSET + (size_t)DC_ARENA_SLOTS * DC_BUFFER_SIZE)
 
 /*
  * The mailbox: how a process of a pool with `trust: process` says that a slot holds a request. Nobody but the process and the service can reach it, so whatever a hostile process writes here
@@ -146,10 +145,9 @@ struct dc_post_ring {
 	alignas(DC_CACHE_LINE) _Atomic uint32_t lease_epoch; /* of the service that answers now: places told by another are void. 0: none are given */
 	alignas(DC_CACHE_LINE) _Atomic uint64_t leased;      /* the client counts: reads that needed no request, */
 	_Atomic uint64_t leased_answers;                     /* and answers about names and attributes */
-	alignas(4096) unsigned char data[DC_POST_BYTES];
 };
 _Static_assert(sizeof(struct dc_post_record) == DC_POST_ALIGN, "post layout");
-_Static_assert(sizeof(struct dc_post_ring) == DC_POST_BYTES + 4096, "post layout");
+_Static_assert(sizeof(struct dc_post_ring) == 4 * DC_CACHE_LINE, "post layout");
 
 /* Attributes on the wire: fixed layout, so that library and service may be of different builds. */
 struct dc_wire_attr {
@@ -204,6 +202,10 @@ _Static_assert(sizeof(struct dc_slot) == 320, "slot layout");
 #define DC_UNCARRIED_MAX 256u /* counters of calls that the library left to the kernel door, by enum of the library */
 #define DC_UNCARRIED_NAME 20u
 
+/*
+ * Most processes live for milliseconds and ask for a few names, and what that costs is page faults: the first in a range of 2 MiB, which takes a page table, several times as much as another. So
+ * what such a process needs is together at the begin (of the slots, the first few; of the buffers, the first), and neither side looks at what was not used.
+ */
 struct dc_arena {
 	uint64_t magic;
 	uint32_t version;
@@ -212,20 +214,24 @@ struct dc_arena {
 	uint32_t generation;
 	struct dc_copy_choice copy; /* the service's, before the client has attached; the library checks it */
 	_Atomic uint32_t closed; /* by the service: this client is cut off, nobody answers any more */
+	/* By the client, who harms itself if they are wrong: no slot from here on has ever been used; no counter (below) has. */
+	_Atomic uint32_t slots_used, uncarried_used;
 	struct dc_mailbox mailbox[DC_MAILBOX_PLACES];
+	struct dc_post_ring post;
 	alignas(DC_CACHE_LINE) struct dc_slot slot[DC_ARENA_SLOTS];
 	/* For information only: the library counts, the service reports. name: NUL-padded. */
 	alignas(DC_CACHE_LINE) struct { char name[DC_UNCARRIED_NAME]; uint32_t reserved; _Atomic uint64_t count; } uncarried[DC_UNCARRIED_MAX];
 };
 _Static_assert(offsetof(struct dc_arena, copy) == 24 && offsetof(struct dc_arena, mailbox) == 64, "arena layout");
-_Static_assert(offsetof(struct dc_arena, slot) <= 4096, "the mailboxes are in the first page");
+_Static_assert(offsetof(struct dc_arena, slot[2]) <= 4096, "the mailboxes, and what a process of one thread needs, are in the first page");
 _Static_assert(sizeof(struct dc_arena) <= DC_ARENA_DATA_OFFSET, "arena header fits");
 
 static inline unsigned char *dc_arena_buffer(struct dc_arena *arena, unsigned slot) {
 	return (unsigned char *)arena + DC_ARENA_DATA_OFFSET + (size_t)slot * DC_BUFFER_SIZE;
 }
 
-static inline struct dc_post_ring *dc_arena_post(struct dc_arena *arena) { return (struct dc_post_ring *)((unsigned char *)arena + DC_POST_OFFSET); }
+static inline struct dc_post_ring *dc_arena_post(struct dc_arena *arena) { return &arena->post; }
+static inline unsigned char *dc_arena_posts(struct dc_arena *arena) { return dc_arena_buffer(arena, DC_SLOT_POSTS); }
 
 /* ---- mounts --------------------------------------------------------------------------------------------------------------- */
 #define DC_MOUNTS_MAGIC UINT64_C(0x73746e756f6d6364) /* "dcmounts" */

@@ -1,6 +1,6 @@
 /*
  * answers.c - the table of kept answers. Direct-mapped and lossy, entries with a version each, as the pages' table (leases.c): nothing waits or allocates, and signal handlers may come in between
- * anywhere. A question is remembered when it is first asked and its answer when it is asked again, so what is asked once costs nothing.
+ * anywhere. A question leaves a tag when it is first asked and is remembered with its answer when it is asked again, so what is asked once costs nothing.
  */
 #include "answers.h"
 
@@ -8,6 +8,7 @@
 
 #define ENTRIES 4096u
 #define PATH_LONGEST 136u
+#define BEFORE_MAPPING 8u /* questions asked again: mapping the stamps costs a process what about as many requests do */
 
 static struct entry {
 	alignas(64) _Atomic uint32_t version;
@@ -23,12 +24,16 @@ static struct entry {
 	char path[PATH_LONGEST];
 } entries[ENTRIES];
 
+/* Of the last question with that place. Together, since a process that lives for milliseconds pays for each page that it touches first as much as for a request. */
+static _Atomic uint16_t tags[ENTRIES];
+static _Atomic uint32_t asked_again;
+
 /* Never the same for two attachments: what another user was told, or the process that forked us, is not for us. */
 static uint64_t owner_of(const struct dc_client *client) {
 	return (uint64_t)client->index << 32 | client->generation;
 }
 
-static struct entry *entry_of(const struct dc_question *question) {
+static uint64_t hash_of(const struct dc_question *question) {
 	uint64_t hash = question->base ^ (uint64_t)question->instance << 48 ^ (uint64_t)question->operation << 40 ^ (uint64_t)question->mode << 32 ^ question->flags, word;
 	const char *path = question->path;
 	size_t left = question->length;
@@ -38,8 +43,27 @@ static struct entry *entry_of(const struct dc_question *question) {
 		hash ^= hash >> 29;
 	}
 	for (; left; left--) hash = (hash ^ (unsigned char)*path++) * UINT64_C(0x100000001b3);
-	hash *= UINT64_C(0xd6e8feb86659fd93);
-	return &entries[hash >> 52 & (ENTRIES - 1)];
+	return hash * UINT64_C(0xd6e8feb86659fd93);
+}
+
+static unsigned place_of(uint64_t hash) {
+	return hash >> 52 & (ENTRIES - 1);
+}
+
+/* {hash:14, missing:1, 1} */
+static uint16_t tag_of(uint64_t hash, bool missing) {
+	return (uint16_t)((hash >> 32 & 0xfffc) | (missing ? 3 : 1));
+}
+
+/* Whether it was asked before, and what came of it as far as a tag says it: -ENOENT or 0. */
+static bool was_asked(uint64_t hash, int64_t *result) {
+	uint16_t seen = atomic_load_explicit(&tags[place_of(hash)], memory_order_relaxed);
+	*result = seen & 2 ? -ENOENT : 0;
+	return (seen & ~2u) == tag_of(hash, false);
+}
+
+static void tag(uint64_t hash, bool missing) {
+	atomic_store_explicit(&tags[place_of(hash)], tag_of(hash, missing), memory_order_relaxed);
 }
 
 static bool is_about(const struct entry *entry, const struct dc_question *question) {
@@ -67,48 +91,46 @@ static void write_question(struct entry *entry, const struct dc_question *questi
 	memcpy(entry->path, question->path, question->length);
 }
 
-static void expect_again(struct entry *entry, const struct dc_question *question, int64_t result) {
-	uint32_t version;
-	if (!write_begin(entry, &version)) return;
-	write_question(entry, question);
-	entry->result = (int32_t)result;
-	atomic_store_explicit(&entry->version, version + 2, memory_order_release);
-}
-
 static bool stamps_hold(const struct entry *copy) {
 	for (unsigned i = 0; i < copy->stamps; i++)
 		if (!dc_stamp_holds(&copy->board[copy->stamp[i]], copy->word[i])) return false;
 	return true;
 }
 
+/* What is kept of the question, whole: false: nothing. */
+static bool read_entry(const struct dc_question *question, const struct entry *entry, struct entry *copy, union dc_answer_body *body) {
+	uint32_t version = atomic_load_explicit(&entry->version, memory_order_acquire);
+	if (version & 1 || !is_about(entry, question)) return false;
+	memcpy(copy, entry, offsetof(struct entry, path));
+	*body = entry->body;
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load_explicit(&entry->version, memory_order_relaxed) == version;
+}
+
 bool dc_answer_find(const struct dc_question *question, struct dc_answer *answer, bool *asks) {
 	*asks = false;
 	answer->result = 0;
 	if (!dc_lease_given(question->client) || question->length > PATH_LONGEST) return false;
-	struct entry *entry = entry_of(question), copy;
-	uint32_t version = atomic_load_explicit(&entry->version, memory_order_acquire);
-	if (version & 1) return false;
-	bool about = is_about(entry, question);
-	if (about) {
-		memcpy(&copy, entry, offsetof(struct entry, path));
-		answer->body = entry->body;
-	}
-	atomic_thread_fence(memory_order_acquire);
-	if (atomic_load_explicit(&entry->version, memory_order_relaxed) != version) return false;
-	if (!about) {
-		expect_again(entry, question, 0);
+	uint64_t hash = hash_of(question);
+	struct entry copy;
+	if (!was_asked(hash, &answer->result)) {
+		tag(hash, false);
 		return false;
 	}
-	answer->result = copy.result;
-	struct dc_lease_time time = dc_lease_time(question->client);
-	*asks = true;
-	if (copy.epoch != time.epoch || time.now >= copy.until || !stamps_hold(&copy)) return false;
-	atomic_fetch_add_explicit(&dc_arena_post(question->client->arena)->leased_answers, 1, memory_order_relaxed);
-	return true;
+	if (read_entry(question, &entries[place_of(hash)], &copy, &answer->body)) {
+		answer->result = copy.result;
+		struct dc_lease_time time = dc_lease_time(question->client);
+		if (copy.epoch == time.epoch && time.now < copy.until && stamps_hold(&copy)) {
+			atomic_fetch_add_explicit(&dc_arena_post(question->client->arena)->leased_answers, 1, memory_order_relaxed);
+			return true;
+		}
+	}
+	*asks = atomic_fetch_add_explicit(&asked_again, 1, memory_order_relaxed) >= BEFORE_MAPPING;
+	return false;
 }
 
 void dc_answer_expect(const struct dc_question *question, int64_t result) {
-	if (dc_lease_given(question->client) && question->length <= PATH_LONGEST) expect_again(entry_of(question), question, result);
+	if (dc_lease_given(question->client) && question->length <= PATH_LONGEST) tag(hash_of(question), result < 0);
 }
 
 /* Copied once and checked: the service wrote it, but a wrong number must not lead us out of the board. */
@@ -130,7 +152,9 @@ void dc_answer_remember(const struct dc_question *question, const struct dc_call
 	if (call->slot->value[2] != 1 || question->length > PATH_LONGEST || (text && (size_t)result > sizeof(union dc_answer_body))) return;
 	uint32_t epoch = dc_lease_time(question->client).epoch, version;
 	if (!read_lease(question, call, &lease, &board)) return;
-	struct entry *entry = entry_of(question);
+	uint64_t hash = hash_of(question);
+	struct entry *entry = &entries[place_of(hash)];
+	tag(hash, result < 0);
 	if (!write_begin(entry, &version)) return;
 	write_question(entry, question);
 	entry->epoch = epoch;

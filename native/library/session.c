@@ -38,6 +38,7 @@ _Static_assert(DC_UNCARRIED_COUNT <= DC_UNCARRIED_MAX, "counters fit the arena")
 /* Slots of this thread's calls in progress: more than one in a signal handler, or when a handler left by longjmp. */
 #define NESTED 8
 #define NO_SLOT UINT32_MAX /* about to take one */
+static _Atomic uint32_t threads;
 static TLS struct {
 	uint32_t tid;
 	int hint;
@@ -97,7 +98,8 @@ void dc_forked_child(void) {
 	if (client) {
 		dc_table_drop_all(false);
 		if (thread.depth == 0) dc_client_detach(client); /* else: forked by a signal handler in the middle of a call that goes on here */
-		for (unsigned i = 0; i < DC_UNCARRIED_COUNT; i++) atomic_store(&early[i], 0);
+		for (unsigned i = 0; i < DC_UNCARRIED_COUNT; i++)
+			if (atomic_load(&early[i])) atomic_store(&early[i], 0);
 	}
 	dc_cwd_drop(false);
 }
@@ -119,11 +121,15 @@ static struct dc_client *spare_client(void) {
 	return NULL;
 }
 
-static void name_counters(struct dc_client *client) {
-	for (unsigned i = 0; i < DC_UNCARRIED_COUNT; i++) {
-		strncpy(client->arena->uncarried[i].name, uncarried_names[i], DC_UNCARRIED_NAME);
-		atomic_fetch_add(&client->arena->uncarried[i].count, atomic_exchange(&early[i], 0));
-	}
+static void count_uncarried(struct dc_arena *arena, unsigned which, uint64_t count) {
+	if (!atomic_load_explicit(&arena->uncarried[which].count, memory_order_relaxed)) strncpy(arena->uncarried[which].name, uncarried_names[which], DC_UNCARRIED_NAME);
+	atomic_fetch_add_explicit(&arena->uncarried[which].count, count, memory_order_relaxed);
+	atomic_store_explicit(&arena->uncarried_used, 1, memory_order_relaxed);
+}
+
+static void count_early(struct dc_client *client) {
+	for (unsigned i = 0; i < DC_UNCARRIED_COUNT; i++)
+		if (atomic_load_explicit(&early[i], memory_order_relaxed)) count_uncarried(client->arena, i, atomic_exchange(&early[i], 0));
 }
 
 static void attach(void) {
@@ -138,7 +144,7 @@ static void attach(void) {
 		atomic_store(&state->phase, REFUSED);
 		return;
 	}
-	name_counters(client);
+	count_early(client);
 	dc_copying_attached(client);
 	dc_log(2, "attached:", path);
 	atomic_store(&was_attached, true);
@@ -189,13 +195,13 @@ void dc_session_leave(void) {
 uint64_t dc_uncarried_count(enum dc_uncarried which, const char **name) {
 	struct dc_client *client = dc_session_if_ready();
 	*name = uncarried_names[which];
-	return atomic_load(&early[which]) + (client ? atomic_load(&client->arena->uncarried[which].count) : 0);
+	return atomic_load(&early[which]) + (client && atomic_load(&client->arena->uncarried_used) ? atomic_load(&client->arena->uncarried[which].count) : 0);
 }
 
 void dc_uncarried(enum dc_uncarried which) {
 	struct dc_client *client = dc_session_if_ready();
-	_Atomic uint64_t *count = client ? &client->arena->uncarried[which].count : &early[which];
-	atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+	if (client) count_uncarried(client->arena, which, 1);
+	else atomic_fetch_add_explicit(&early[which], 1, memory_order_relaxed);
 	dc_log(3, "not carried:", uncarried_names[which]);
 }
 
@@ -267,6 +273,7 @@ void dc_call_begin(struct dc_call *call, struct dc_client *client, enum dc_opera
 	thread.depth = at + 1;
 	atomic_signal_fence(memory_order_seq_cst);
 	list_call(at, client, frame);
+	if (thread.hint < 0) thread.hint = (int)(atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) % DC_REQUEST_SLOTS); /* the first thread's slot is the first */
 	call->index = dc_client_acquire(client, thread.hint, dc_tid());
 	if (at < NESTED) thread.call[at].slot = call->index;
 	thread.hint = (int)call->index;

@@ -67,7 +67,7 @@ static struct dc_client_record *take_record(void) {
 	return client;
 }
 
-int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const struct dc_cred *cred, int arena_fd) {
+int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const char *command, const struct dc_cred *cred, int arena_fd) {
 	if (index >= DC_CLIENTS_MAX || atomic_load(&table[index])) return -EEXIST;
 	struct dc_arena *arena = mmap(NULL, DC_ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, arena_fd, 0);
 	if (arena == MAP_FAILED) return -errno;
@@ -89,8 +89,7 @@ int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const struct 
 	for (unsigned i = 0; i < DC_SLOTS_MAX; i++) atomic_store(&client->done[i], 0);
 	dc_posts_begin(client);
 	dc_offences_begin(client);
-	client->command[0] = 0;
-	read_command(pid, client->command, sizeof client->command);
+	snprintf(client->command, sizeof client->command, "%s", command);
 	atomic_store(&client->torn_down, false);
 	atomic_fetch_and_explicit(&client->users, ~GONE, memory_order_acq_rel);
 	atomic_fetch_add(&attached, 1);
@@ -100,6 +99,7 @@ int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const struct 
 }
 
 static void fold_uncarried(json_t *into, struct dc_arena *arena) {
+	if (!atomic_load_explicit(&arena->uncarried_used, memory_order_relaxed)) return;
 	for (unsigned i = 0; i < DC_UNCARRIED_MAX; i++) {
 		uint64_t count = atomic_load_explicit(&arena->uncarried[i].count, memory_order_relaxed);
 		if (!count) continue;
@@ -120,7 +120,8 @@ static uint64_t leased_of(_Atomic uint64_t *count) {
 
 /* Threads of a process that was cut off, or attached anew, may wait still. */
 static void answer_waiting(struct dc_client_record *client) {
-	for (unsigned slot = 0; slot < DC_REQUEST_SLOTS; slot++) dc_client_answer_slot(client, slot, -EIO);
+	uint32_t used = atomic_load_explicit(&client->arena->slots_used, memory_order_relaxed);
+	for (unsigned slot = 0; slot < DC_REQUEST_SLOTS && slot < used; slot++) dc_client_answer_slot(client, slot, -EIO);
 }
 
 /* The last user has left a client that is gone. */

@@ -176,7 +176,7 @@ static void on_client_add(struct message *message) {
 		cred.groups[cred.group_count++] = (gid_t)json_integer_value(json_array_get(groups, i));
 	uint32_t index = (uint32_t)number(message, "client"), generation = (uint32_t)number(message, "generation");
 	int fd = take(message, 0);
-	int error = fd < 0 ? -EBADF : dc_clients_add(index, generation, (pid_t)number(message, "pid"), &cred, fd);
+	int error = fd < 0 ? -EBADF : dc_clients_add(index, generation, (pid_t)number(message, "pid"), text_of(message, "command"), &cred, fd);
 	if (fd >= 0) close(fd);
 	if (error) {
 		dc_log(LOG_ERR, "client %u cannot attach: %s", index, strerror(-error));

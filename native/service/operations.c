@@ -61,7 +61,8 @@ static void give_lease(struct dc_request *request, int64_t result) {
 	const struct dc_trail *trail = request->trail;
 	bool missing = result == -ENOENT || (result == -ENOTDIR && request->operation != DC_OP_OPEN); /* O_DIRECTORY of a file that is there */
 	bool asked = request->operation == DC_OP_STAT || request->operation == DC_OP_ACCESS || request->operation == DC_OP_READLINK;
-	bool given = trail->stamps && trail->lease.count && (missing || (asked && (result >= 0 || result == -EACCES)));
+	bool fits = request->path_length <= DC_LEASE_OFFSET && (request->operation != DC_OP_READLINK || result <= (int64_t)DC_LEASE_OFFSET);
+	bool given = fits && trail->stamps && trail->lease.count && (missing || (asked && (result >= 0 || result == -EACCES)));
 	if (given) memcpy(request->buffer + DC_LEASE_OFFSET, &trail->lease, sizeof trail->lease);
 	if (result < 0 || asked) request->value[2] = given; /* else it says other things */
 }

@@ -90,9 +90,9 @@ static bool joins(const struct run *run, const struct dc_post_record *record) {
 }
 
 /* Copied once and checked: the client may write it at any time. */
-static bool read_record(struct dc_post_ring *ring, uint64_t at, uint64_t until, struct dc_post_record *record) {
+static bool read_record(struct dc_arena *arena, uint64_t at, uint64_t until, struct dc_post_record *record) {
 	uint32_t place = (uint32_t)(at & (DC_POST_BYTES - 1));
-	memcpy(record, ring->data + place, sizeof *record);
+	memcpy(record, dc_arena_posts(arena) + place, sizeof *record);
 	__asm__ volatile("" ::: "memory");
 	uint32_t kind = atomic_load_explicit(&record->kind, memory_order_relaxed);
 	return kind >= DC_POST_WRITE && kind <= DC_POST_VOID && record->length >= DC_POST_ALIGN && record->length % DC_POST_ALIGN == 0 && record->length <= until - at && record->length <= DC_POST_BYTES - place &&
@@ -133,12 +133,12 @@ static void make_until(struct dc_client_record *client, struct dc_worker *worker
 	}
 	while (posts->head != tail) {
 		struct dc_post_record record;
-		if (!read_record(ring, posts->head, tail, &record)) {
+		if (!read_record(client->arena, posts->head, tail, &record)) {
 			make_run(client, worker, &run);
 			cut_off(client);
 			return;
 		}
-		unsigned char *at = ring->data + (posts->head & (DC_POST_BYTES - 1));
+		unsigned char *at = dc_arena_posts(client->arena) + (posts->head & (DC_POST_BYTES - 1));
 		bool current = record.generation == posts->generation, write = atomic_load_explicit(&record.kind, memory_order_relaxed) == DC_POST_WRITE;
 		if (!joins(&run, &record) || !current || !write) make_run(client, worker, &run);
 		if (!current) atomic_store_explicit(&((struct dc_post_record *)at)->kind, DC_POST_VOID, memory_order_relaxed);

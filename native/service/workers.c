@@ -213,7 +213,7 @@ void dc_workers_del_client(int place) {
 
 /* ---- all together ----------------------------------------------------------------------------------------------------------- */
 void dc_workers_kick(void) {
-	if (pool.receiver.board) dc_receiver_kick(&pool.receiver);
+	if (pool.receiver.board && dc_receiver_depth(&pool.receiver)) dc_receiver_kick(&pool.receiver);
 }
 
 void dc_workers_stop(void) {

@@ -174,7 +174,7 @@ static void flip_ears(void) {
 static void lie_in_posts(void) {
 	struct dc_post_ring *ring = dc_arena_post(client.arena);
 	for (unsigned i = 0; i < 16; i++) {
-		struct dc_post_record *record = (struct dc_post_record *)(ring->data + below(DC_POST_BYTES / DC_POST_ALIGN - 1) * DC_POST_ALIGN);
+		struct dc_post_record *record = (struct dc_post_record *)(dc_arena_posts(client.arena) + below(DC_POST_BYTES / DC_POST_ALIGN - 1) * DC_POST_ALIGN);
 		*record = (struct dc_post_record){.length = below(2) ? DC_POST_ALIGN * (1 + below(8)) : (uint32_t)nasty(), .bytes = (uint32_t)nasty(), .handle = below(2) ? handle : nasty(), .offset = nasty(),
 			.generation = below(2) ? grant : (uint32_t)nasty(), .kind = below(5)};
 	}

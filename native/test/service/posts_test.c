@@ -209,7 +209,7 @@ static void test_nonsense(struct harness *harness, struct dc_client *honest) {
 		struct dc_post_ring *ring = dc_arena_post(liar->arena);
 		uint32_t grant = granted(liar, "lies", &handle);
 		unsigned seed = round;
-		for (unsigned i = 0; i < 4096; i += 4) *(uint32_t *)(ring->data + i + (atomic_load(&ring->head) & (DC_POST_BYTES - 1)) / 4096 * 4096 % (DC_POST_BYTES - 8192)) = (uint32_t)rand_r(&seed) >> rand_r(&seed) % 32;
+		for (unsigned i = 0; i < 4096; i += 4) *(uint32_t *)(dc_arena_posts(liar->arena) + i + (atomic_load(&ring->head) & (DC_POST_BYTES - 1)) / 4096 * 4096 % (DC_POST_BYTES - 8192)) = (uint32_t)rand_r(&seed) >> rand_r(&seed) % 32;
 		if (round % 3 == 0) post(liar, grant, handle ^ (uint64_t)rand_r(&seed), (uint64_t)rand_r(&seed) << 33, "zzzz", 4);
 		atomic_store(&ring->tail, round % 2 ? atomic_load(&ring->head) + 32 * (uint64_t)(rand_r(&seed) % 100) : (uint64_t)rand_r(&seed) << (rand_r(&seed) % 32));
 		if (round % 5 == 0) atomic_store(&ring->head, (uint64_t)rand_r(&seed));
