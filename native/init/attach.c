@@ -57,7 +57,7 @@ void dc_attach_answer(struct dc_attaching *attaching, int error) {
 		refuse(attaching->source.fd, error ? error : EIO);
 	} else {
 		/* Where processes do not trust each other they share no memory that one of them could write. */
-		bool queue = strcmp(attaching->pool->options.trust, "pool") == 0;
+		bool queue = dc_trusts_pool(attaching->pool);
 		struct dc_attach_answer answer = {.magic = DC_ATTACH_MAGIC, .client = client->index, .generation = client->generation, .queue_size = queue ? sizeof(struct dc_queue) : 0,
 			.arena_size = DC_ARENA_SIZE, .epoch = attaching->pool->service.epoch};
 		int descriptors[2] = {client->arena_fd, attaching->pool->queue_fd};
@@ -185,7 +185,13 @@ static void on_request(struct dc_source *source, uint32_t events) {
 	}
 	attaching->client = client;
 	attaching->peer.pidfd = -1; /* the client's now */
-	dc_timer_set(&pool->loop, &attaching->deadline, SERVICE_MS, on_deadline);
+	if (dc_client_need_not_wait(client)) {
+		client->attaching = NULL;
+		dc_attach_answer(attaching, 0);
+	} else {
+		dc_timer_set(&pool->loop, &attaching->deadline, SERVICE_MS, on_deadline);
+	}
+	client->host_pid = dc_host_pid(pool, client->peer.pidfd);
 }
 
 static void log_refusal(const struct dc_peer *peer, int error) {

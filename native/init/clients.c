@@ -13,15 +13,16 @@
 #include "link.h"
 #include "log.h"
 
-static int make_arena(uint32_t index, uint32_t generation) {
+static int make_arena(const struct dc_pool *pool, uint32_t index, uint32_t generation) {
 	int fd = memfd_create("diciclo-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0) return -errno;
 	/* Only the fields before the slots: the rest of the header is megabytes of nothing. */
 	struct {
 		uint64_t magic;
 		uint32_t version, slots, client, generation;
-	} header = {DC_ARENA_MAGIC, DC_LAYOUT_VERSION, DC_ARENA_SLOTS, index, generation};
-	_Static_assert(offsetof(struct dc_arena, client) == 16 && offsetof(struct dc_arena, generation) == 20, "arena layout");
+		struct dc_copy_choice copy;
+	} header = {DC_ARENA_MAGIC, DC_LAYOUT_VERSION, DC_ARENA_SLOTS, index, generation, pool->service.copy};
+	_Static_assert(offsetof(struct dc_arena, client) == 16 && offsetof(struct dc_arena, generation) == 20 && offsetof(struct dc_arena, copy) == 24, "arena layout");
 	if (ftruncate(fd, (off_t)DC_ARENA_SIZE) == 0 && pwrite(fd, &header, sizeof header, 0) == (ssize_t)sizeof header &&
 		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
 		return fd;
@@ -101,7 +102,7 @@ int dc_client_add(struct dc_pool *pool, const struct dc_peer *peer, struct dc_at
 	struct dc_client_slot *client = take_index(pool);
 	if (!client) return -EUSERS;
 	client->state = DC_CLIENT_ADDING;
-	int result = client->arena_fd = make_arena(client->index, client->generation);
+	int result = client->arena_fd = make_arena(pool, client->index, client->generation);
 	if (result >= 0) result = dc_source_add(&pool->loop, &client->death, peer->pidfd, EPOLLIN, on_death);
 	client->peer = *peer;
 	client->peer.pidfd = -1;
@@ -112,10 +113,19 @@ int dc_client_add(struct dc_pool *pool, const struct dc_peer *peer, struct dc_at
 		return result;
 	}
 	client->peer.pidfd = peer->pidfd;
-	client->host_pid = dc_host_pid(pool, peer->pidfd);
 	client->attaching = attaching;
 	*added = client;
 	return 0;
+}
+
+bool dc_client_need_not_wait(const struct dc_client_slot *client) {
+	return client->pool->service.state == DC_SERVICE_RUNNING && dc_trusts_pool(client->pool);
+}
+
+/* What its process asks is answered by nobody. */
+static void close_arena(struct dc_client_slot *client) {
+	uint32_t closed = 1;
+	if (pwrite(client->arena_fd, &closed, sizeof closed, offsetof(struct dc_arena, closed)) < 0) dc_log("cannot close the arena of client %u: %s", client->index, strerror(errno));
 }
 
 void dc_client_leave(struct dc_client_slot *client) {
@@ -148,6 +158,7 @@ void dc_clients_added(struct dc_pool *pool, uint32_t index, uint32_t generation,
 	struct dc_attaching *attaching = client->attaching;
 	client->attaching = NULL;
 	if (attaching) dc_attach_answer(attaching, error);
+	else if (error) close_arena(client);
 	if (error) dc_client_leave(client);
 }
 

@@ -32,7 +32,7 @@ struct dc_client_slot {
 	int arena_fd;
 	bool cut; /* by the service; LEAVING until that has let go, then BANNED unless its process is gone by then */
 	struct dc_source death; /* the pidfd */
-	struct dc_attaching *attaching; /* waits for `client-added`; NULL when answered */
+	struct dc_attaching *attaching; /* waits for `client-added`; NULL when answered, which may be before */
 };
 
 /* One connection of attach.sock (attach.c). */
@@ -47,6 +47,8 @@ struct dc_attaching {
 
 /* Takes the peer's pidfd when it succeeds. 0 or -errno (-EUSERS: too many, -EPERM: banned). */
 int dc_client_add(struct dc_pool *pool, const struct dc_peer *peer, struct dc_attaching *attaching, struct dc_client_slot **added);
+/* Its process may be answered before the service has taken it. */
+bool dc_client_need_not_wait(const struct dc_client_slot *client);
 /* Its process is gone, attaches anew, or never got its answer. */
 void dc_client_leave(struct dc_client_slot *client);
 /* attach.c: the service serves it (error 0), or will not. Frees the connection. */

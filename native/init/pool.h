@@ -11,6 +11,7 @@
 #define DICICLO_INIT_POOL_H
 
 #include <jansson.h>
+#include <string.h>
 
 #include "line.h"
 #include "link.h"
@@ -45,6 +46,7 @@ struct dc_service {
 	struct dc_source thread;    /* pidfd of one of its threads */
 	struct dc_timer stuck;      /* that has ended, and the process not */
 	uint64_t epoch, restarts;
+	struct dc_copy_choice copy; /* for the arenas */
 	unsigned clones;            /* /dev/fuse descriptors wanted per mount besides the first */
 	void (*quitted)(struct dc_pool *pool);
 };
@@ -116,6 +118,9 @@ struct dc_pool {
 _Noreturn void dc_pool_give_up(struct dc_pool *pool, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The pool answers: tells the starter, once. */
 void dc_pool_is_ready(struct dc_pool *pool);
+
+/* Where processes trust each other, they and the service share a queue. */
+static inline bool dc_trusts_pool(const struct dc_pool *pool) { return strcmp(pool->options.trust, "pool") == 0; }
 
 /* ---- record.c */
 void dc_record_write(struct dc_pool *pool);

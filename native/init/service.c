@@ -46,12 +46,20 @@ static json_int_t number_of(json_t *message, const char *key) {
 	return json_is_integer(value) ? json_integer_value(value) : -1;
 }
 
+/* Routines by number, for the arenas; whoever uses them checks them. */
+static void take_copy_choice(struct dc_service *service, json_t *list) {
+	unsigned char *out = (unsigned char *)&service->copy;
+	memset(out, 0, sizeof service->copy);
+	for (size_t i = 0; i < json_array_size(list) && i < sizeof service->copy; i++) out[i] = (unsigned char)json_integer_value(json_array_get(list, i));
+}
+
 static void on_service_ready(struct dc_pool *pool, json_t *message) {
 	struct dc_service *service = &pool->service;
 	if (service->state != DC_SERVICE_STARTING || number_of(message, "epoch") != (json_int_t)service->epoch) return;
 	json_int_t clones = number_of(message, "clones");
 	service->clones = clones < 0 ? 0 : clones > DC_LINK_CLONES_MAX ? DC_LINK_CLONES_MAX : (unsigned)clones;
 	service->state = DC_SERVICE_RUNNING;
+	take_copy_choice(service, json_object_get(message, "copy"));
 	dc_timer_clear(&pool->loop, &service->timer);
 	watch_thread(pool, number_of(message, "thread"));
 	dc_keepers_settle(pool);

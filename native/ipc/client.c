@@ -83,7 +83,6 @@ int dc_client_attach(struct dc_client *client, const char *socket_path) {
 		queue = answer.queue_size ? map(descriptors[1], sizeof(struct dc_queue)) : NULL;
 		if (!arena || (answer.queue_size && !queue)) result = -ENOMEM;
 		else if (arena->magic != DC_ARENA_MAGIC || arena->version != DC_LAYOUT_VERSION) result = -EPROTO;
-		else if (queue && (queue->magic != DC_QUEUE_MAGIC || queue->version != DC_LAYOUT_VERSION)) result = -EPROTO;
 	}
 	for (int i = 0; i < 2; i++)
 		if (descriptors[i] >= 0) raw_close(descriptors[i]);

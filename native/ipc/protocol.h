@@ -110,8 +110,8 @@ struct dc_wire_statfs {
 /* ---- attach --------------------------------------------------------------------------------------------------------------- */
 /*
  * SOCK_SEQPACKET to POOLDIR/attach.sock, served by pool-init. The client sends dc_attach_request; pool-init checks the peer (SO_PEERCRED and its namespaces), makes the arena, tells the
- * service, waits until the service has mapped it, and answers dc_attach_answer with the arena's descriptor and, in a pool with `trust: pool`, the queue's behind it. The socket is closed then: pool-init watches the
- * process by pidfd. A process attaches again after fork, exec and a change of its ids.
+ * service, and answers dc_attach_answer with the arena's descriptor and, in a pool with `trust: pool`, the queue's behind it. There it does not wait until the service has mapped the arena: what is
+ * asked before is found then. The socket is closed: pool-init watches the process by pidfd. A process attaches again after fork, exec and a change of its ids.
  */
 #define DC_ATTACH_MAGIC 0x64634154u
 struct dc_attach_request {

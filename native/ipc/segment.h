@@ -212,7 +212,7 @@ struct dc_arena {
 	uint32_t slots;
 	uint32_t client;      /* index */
 	uint32_t generation;
-	struct dc_copy_choice copy; /* the service's, before the client has attached; the library checks it */
+	struct dc_copy_choice copy; /* the service's, there before the client has attached; the library checks it */
 	_Atomic uint32_t closed; /* by the service: this client is cut off, nobody answers any more */
 	/* By the client, who harms itself if they are wrong: no slot from here on has ever been used; no counter (below) has. */
 	_Atomic uint32_t slots_used, uncarried_used;

@@ -98,6 +98,19 @@ int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const char *c
 	return 0;
 }
 
+/* A worker may have taken the item and not known whose it was. */
+void dc_clients_early(uint32_t index, uint32_t generation) {
+	atomic_thread_fence(memory_order_seq_cst); /* dc_clients_serve's */
+	struct dc_client_record *client = dc_client_get(index, generation);
+	if (!client) return;
+	uint32_t used = atomic_load_explicit(&client->arena->slots_used, memory_order_relaxed);
+	for (unsigned slot = 0; slot < DC_REQUEST_SLOTS && slot < used; slot++) {
+		uint32_t state = DC_ANSWER_STATE(atomic_load_explicit(&client->arena->slot[slot].answer, memory_order_acquire));
+		if (state == DC_ANSWER_PENDING || state == DC_ANSWER_WAITING) dc_workers_item(DC_ITEM(generation, index, slot));
+	}
+	dc_client_put(client);
+}
+
 static void fold_uncarried(json_t *into, struct dc_arena *arena) {
 	if (!atomic_load_explicit(&arena->uncarried_used, memory_order_relaxed)) return;
 	for (unsigned i = 0; i < DC_UNCARRIED_MAX; i++) {
@@ -239,7 +252,11 @@ static void rang_for_nothing(struct dc_worker *worker, struct dc_client_record *
 
 void dc_clients_serve(struct dc_worker *worker, uint32_t item) {
 	struct dc_client_record *client = dc_client_get(DC_ITEM_CLIENT(item), DC_ITEM_GENERATION(item));
-	if (!client) return;
+	if (!client) { /* gone; or not known yet, and then whoever adds it either is seen here or sees the request */
+		atomic_thread_fence(memory_order_seq_cst);
+		client = dc_client_get(DC_ITEM_CLIENT(item), DC_ITEM_GENERATION(item));
+		if (!client) return;
+	}
 	if (DC_ITEM_SLOT(item) == DC_SLOT_POSTS) {
 		if (!dc_posts_rung(client, worker)) rang_for_nothing(worker, client);
 	} else if (!dc_client_serve_slot(worker, client, DC_ITEM_SLOT(item))) {

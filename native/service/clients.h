@@ -74,6 +74,8 @@ struct dc_handle {
 struct dc_client_record *dc_client_get(uint32_t index, uint32_t generation); /* balanced by put; NULL: gone */
 void dc_client_put(struct dc_client_record *client);
 int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const char *command, const struct dc_cred *cred, int arena_fd);
+/* Has served what it asked before it was added. */
+void dc_clients_early(uint32_t index, uint32_t generation);
 /* Marks the client gone; `gone` of dc_clients_on_gone is called when nothing uses it any more (any thread). */
 void dc_clients_remove(uint32_t index, uint32_t generation);
 void dc_clients_on_gone(void (*gone)(uint32_t index, uint32_t generation));

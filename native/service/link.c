@@ -19,6 +19,7 @@
 #include "../init/link.h"
 #include "clients.h"
 #include "control.h"
+#include "copying.h"
 #include "handle_ledger.h"
 #include "host.h"
 #include "keeper.h"
@@ -165,7 +166,10 @@ static bool on_go(void) {
 		dc_log(LOG_ERR, "cannot start %u workers: %s", service_link.options.workers, strerror(-error));
 		return false;
 	}
-	send_json(json_pack("{s:s,s:I,s:i}", "type", DC_LINK_READY, "epoch", (json_int_t)dc_epoch(), "thread", (int)dc_control_thread()));
+	const unsigned char *choice = (const unsigned char *)dc_copying_choice();
+	json_t *copy = json_array();
+	for (size_t i = 0; i < sizeof(struct dc_copy_choice); i++) json_array_append_new(copy, json_integer(choice[i]));
+	send_json(json_pack("{s:s,s:I,s:i,s:o}", "type", DC_LINK_READY, "epoch", (json_int_t)dc_epoch(), "thread", (int)dc_control_thread(), "copy", copy));
 	return true;
 }
 
@@ -183,6 +187,7 @@ static void on_client_add(struct message *message) {
 		send_json(json_pack("{s:s,s:i,s:i,s:i}", "type", DC_LINK_CLIENT_ADDED, "client", (int)index, "generation", (int)generation, "error", -error));
 		return;
 	}
+	if (service_link.going) dc_clients_early(index, generation); /* else they are recovered */
 	send_json(json_pack("{s:s,s:i,s:i}", "type", DC_LINK_CLIENT_ADDED, "client", (int)index, "generation", (int)generation));
 }
 

@@ -211,6 +211,10 @@ void dc_workers_del_client(int place) {
 	pthread_mutex_unlock(&pool.lock);
 }
 
+void dc_workers_item(uint32_t item) {
+	if (pool.options.queue) dc_queue_put(pool.options.queue, item, 1000000u);
+}
+
 /* ---- all together ----------------------------------------------------------------------------------------------------------- */
 void dc_workers_kick(void) {
 	if (pool.receiver.board && dc_receiver_depth(&pool.receiver)) dc_receiver_kick(&pool.receiver);

@@ -31,6 +31,8 @@ int dc_workers_start(void);
 void dc_workers_stop(void);
 /* After a client's end: its wake-up may have died with it. */
 void dc_workers_kick(void);
+/* In a client's name. By mailboxes it does nothing: there no process is answered before its mailbox is open. */
+void dc_workers_item(uint32_t item);
 /* A client's mailbox, by its arena's descriptor (nothing to do where there is a queue). The place to give to del, or -errno. One caller at a time for add; del from any thread. */
 int dc_workers_add_client(int arena_fd, uint32_t index, uint32_t generation);
 void dc_workers_del_client(int place);

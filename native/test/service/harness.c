@@ -177,14 +177,22 @@ void harness_start(struct harness *harness, const char *plan) {
 	launch(harness);
 }
 
-void harness_attach(struct harness *harness, struct dc_client *client, uid_t uid, gid_t gid) {
+void harness_make_client(struct harness *harness, struct dc_client *client) {
 	unsigned index = harness->arena_count++;
 	int fd = harness->arena_fd[index] = memory("arena", DC_ARENA_SIZE);
 	struct dc_arena *arena = mmap(NULL, DC_ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	arena->magic = DC_ARENA_MAGIC;
 	arena->version = DC_LAYOUT_VERSION;
 	dc_client_init(client, harness->by_mailbox ? NULL : harness->queue, arena, index, 1);
-	tell_client(harness, index, uid, gid, getpid());
+}
+
+void harness_attach(struct harness *harness, struct dc_client *client, uid_t uid, gid_t gid) {
+	harness_make_client(harness, client);
+	harness_tell_client(harness, client, uid, gid);
+}
+
+void harness_tell_client(struct harness *harness, const struct dc_client *client, uid_t uid, gid_t gid) {
+	tell_client(harness, client->index, uid, gid, getpid());
 }
 
 void harness_restart(struct harness *harness) {

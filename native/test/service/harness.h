@@ -35,6 +35,9 @@ void harness_unmount(struct harness *harness, unsigned id);
 void harness_restart(struct harness *harness);
 /* A client as `uid`. */
 void harness_attach(struct harness *harness, struct dc_client *client, uid_t uid, gid_t gid);
+/* The same in two steps: its memory is there, then the service hears of it. */
+void harness_make_client(struct harness *harness, struct dc_client *client);
+void harness_tell_client(struct harness *harness, const struct dc_client *client, uid_t uid, gid_t gid);
 
 /* One request with a path: fills the slot, sends, answers the result; the slot's other fields as `prepare` was filled. */
 struct call {

@@ -206,9 +206,25 @@ static void test_restart(struct harness *harness, struct dc_client *client) {
 	EXPECT(0, close_handle(client, fresh));
 }
 
+/* By the queue pool-init answers a process before the service has taken it: what that asks first is found, though whoever looked at the queue may not have known whose it was. Nobody sends it again. */
+static void test_early(struct harness *harness, struct dc_client *known, struct dc_client *client) {
+	if (harness->by_mailbox) return;
+	harness_make_client(harness, client);
+	unsigned index = dc_client_acquire(client, 0, (uint32_t)gettid());
+	dc_client_slot(client, index)->operation = DC_OP_NULL;
+	dc_client_send(client, index);
+	for (unsigned i = 0; i < 100; i++) EXPECT(0, simple(known, DC_OP_NULL, NULL, 0)); /* behind it in the queue: the workers have seen it */
+	_Atomic uint32_t *answer = &dc_client_slot(client, index)->answer;
+	check(DC_ANSWER_STATE(atomic_load(answer)) == DC_ANSWER_PENDING, "a stranger's request is not served", 0);
+	harness_tell_client(harness, client, 0, 0);
+	for (unsigned round = 0; DC_ANSWER_STATE(atomic_load(answer)) != DC_ANSWER_DONE && round < 10000; round++) usleep(1000);
+	check(DC_ANSWER_STATE(atomic_load(answer)) == DC_ANSWER_DONE, "what was asked early is answered", 0);
+	dc_client_release(client, index);
+}
+
 int main(void) {
 	struct harness harness;
-	struct dc_client client[10];
+	struct dc_client client[11];
 	harness_start(&harness, NULL);
 	for (unsigned i = 0; i < 8; i++) harness_attach(&harness, &client[i], 0, 0);
 	harness_attach(&harness, &client[8], 1000, 1000);
@@ -220,6 +236,7 @@ int main(void) {
 	test_permissions(&client[0], &client[8]);
 	test_contention(client, 8, 300);
 	test_hostile(&harness, &client[0], &client[9]);
+	test_early(&harness, &client[0], &client[10]);
 	test_restart(&harness, &client[0]);
 	harness_stop(&harness);
 	printf("%u passed, %u failed\n", passed, failed);
