@@ -4,6 +4,7 @@
 #include "internal.h"
 
 #include <aio.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
@@ -11,6 +12,7 @@
 #include <sys/select.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 
 /* The kernel asks for the size again: it may have changed through the library since it last looked, and beyond the size that it knows a mapping faults. */
 static void refresh_size(int fd) {
@@ -230,11 +232,31 @@ static bool unshared(const struct dc_file *file, const off64_t *offset) {
 	return offset || !atomic_load(&file->shared);
 }
 
+/*
+ * One end is ours, the other on another filesystem: since Linux 5.19 copy_file_range(2) refuses that, after what it checks before, and to be told so needs no descriptor of the kernel door's. Every
+ * `cat` and `cp` asks. -errno, or DC_RESULT_KERNEL where the kernel may do it: by splice, between two FUSE mounts.
+ */
+static int64_t copy_across(struct dc_file *ours, int theirs, bool out_of_ours) {
+	struct stat st;
+	struct statfs fs;
+	long flags = k_fcntl(theirs, F_GETFL, 0);
+	if (flags < 0 || k_stat(theirs, "", &st, AT_EMPTY_PATH) < 0) return -EBADF;
+	if (flags & O_PATH || ours->flags & O_PATH) return -EBADF;
+	if (S_ISDIR(st.st_mode) || ours->directory) return -EISDIR;
+	if (!S_ISREG(st.st_mode)) return -EINVAL;
+	if (dc_raw6(SYS_fstatfs, theirs, (long)&fs, 0, 0, 0, 0) < 0 || fs.f_type == FUSE_SUPER_MAGIC) return DC_RESULT_KERNEL;
+	int in = out_of_ours ? ours->flags : (int)flags, out = out_of_ours ? (int)flags : ours->flags;
+	bool appends = out_of_ours ? (flags & O_APPEND) != 0 : atomic_load(&ours->append);
+	return (in & O_ACCMODE) == O_WRONLY || (out & O_ACCMODE) == O_RDONLY || appends ? -EBADF : -EXDEV;
+}
+
 EXPORT ssize_t copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t length, unsigned flags) {
 	struct dc_file *from = flags ? NULL : dc_file_get(in), *to = flags ? NULL : dc_file_get(out);
 	int64_t result = DC_RESULT_KERNEL;
 	if (from && to && from->instance == to->instance && from->client == to->client && unshared(from, in_offset) && unshared(to, out_offset))
 		result = copy_carried(from, in_offset, to, out_offset, length);
+	else if ((from || to) && !(from && to) && !flags)
+		result = copy_across(from ? from : to, from ? out : in, from != NULL);
 	dc_file_put(from);
 	dc_file_put(to);
 	if (result != DC_RESULT_KERNEL) return dc_return(result);

@@ -219,6 +219,23 @@ static void copying(void) {
 	SHOW(copy_file_range(in, &(off_t){0}, in, &(off_t){20}, 5, 0));
 	SHOW(copy_file_range(in, NULL, out, NULL, 5, 1));
 	show_file("target");
+	/* Across the border the kernel does not copy. */
+	int elsewhere = open("/", O_RDONLY | O_DIRECTORY), reads = open("/etc/passwd", O_RDONLY), named = open("/etc/passwd", O_PATH), appends = open("target", O_WRONLY | O_APPEND);
+	SHOW(copy_file_range(in, NULL, host, NULL, 5, 0));
+	SHOW(copy_file_range(host, &(off_t){0}, out, NULL, 5, 0));
+	SHOW(copy_file_range(in, NULL, host, NULL, 5, 2));
+	SHOW(copy_file_range(in, NULL, pair[1], NULL, 5, 0));
+	SHOW(copy_file_range(pair[0], NULL, out, NULL, 5, 0));
+	SHOW(copy_file_range(in, NULL, elsewhere, NULL, 5, 0));
+	SHOW(copy_file_range(in, NULL, reads, NULL, 5, 0));
+	SHOW(copy_file_range(reads, NULL, appends, NULL, 5, 0));
+	SHOW(copy_file_range(named, NULL, out, NULL, 5, 0));
+	SHOW(copy_file_range(in, NULL, -1, NULL, 5, 0));
+	SHOW(fcntl(host, F_SETFL, O_APPEND));
+	SHOW(copy_file_range(in, NULL, host, NULL, 5, 0));
+	SHOW(fcntl(host, F_SETFL, 0));
+	SHOW(lseek(in, 0, SEEK_CUR));
+	close(elsewhere), close(reads), close(named), close(appends);
 	SHOW(sendfile(host, in, &(off_t){2}, 4));
 	SHOW(lseek(host, 0, SEEK_SET));
 	SHOW(lseek(out, 0, SEEK_END));
