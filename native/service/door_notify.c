@@ -186,10 +186,7 @@ void door_size_lowered(struct door_entry *entry, uint64_t size) {
 	} while (!atomic_compare_exchange_weak(&entry->pages, &word, next));
 }
 
-/*
- * `pages` is a lower bound of what the kernel believes: only a push raises it, and only if nothing lowered it meanwhile. Answers that carry a smaller size lower it; one that a push overtakes
- * is not taken by the kernel (attribute version).
- */
+/* `pages` is a lower bound of what the kernel believes: only a push raises it, and only if nothing lowered it meanwhile. Answers that carry a smaller size lower it. */
 static void tell_size(struct dc_door *door, struct view *view, uint64_t size) {
 	uint64_t word = atomic_load(&view->entry->pages), pages = (size + PAGE - 1) / PAGE;
 	if (pages <= word >> LOWERED_BITS) return;
@@ -207,23 +204,32 @@ static void tell_size_of(struct dc_door *door, struct dc_node *node, struct view
 	if (attr.st.st_size > 0) tell_size(door, view, (uint64_t)attr.st.st_size);
 }
 
+/* What the kernel has of the file's data and attributes. */
+static void tell_data(struct dc_door *door, struct dc_node *node, struct view *view, off_t offset, off_t length) {
+	if (!(view->cached & (DOOR_ATTRIBUTES | DOOR_PAGES))) return;
+	if (!(view->cached & DOOR_PAGES)) {
+		tell_inode(door, node, view, -1, 0, DOOR_ATTRIBUTES);
+		return;
+	}
+	atomic_store(&view->entry->pushed_ns, dc_now_ns());
+	bool whole = offset == 0 && length <= 0;
+	/* A file that is written here again and again, and no longer read there: drop all of its pages once, and the next writes need not tell. */
+	if (!whole && atomic_fetch_add(&view->entry->streak, 1) >= STREAK_MAX) whole = true;
+	if (whole) tell_inode(door, node, view, 0, 0, DOOR_ATTRIBUTES | DOOR_PAGES);
+	else tell_inode(door, node, view, offset, length > 0 ? length : 0, DOOR_ATTRIBUTES);
+}
+
+/*
+ * The size last. An answer that was read before the change may be under way, with a smaller one: the notification makes it an old one that the kernel does not take, which a push alone does not where
+ * the kernel believes in a larger size still. What came before the notification, the push puts right.
+ */
 void dc_door_changed_data(struct dc_door *door, struct dc_node *node, off_t offset, off_t length) {
 	struct view view;
 	if (!look(door, node, DOOR_ATTRIBUTES | DOOR_PAGES | DOOR_INODE, &view)) return;
 	attributes_changed(&view);
+	tell_data(door, node, &view, offset, length);
 	if (length > 0) tell_size(door, &view, (uint64_t)offset + (uint64_t)length);
 	else tell_size_of(door, node, &view);
-	if (!(view.cached & (DOOR_ATTRIBUTES | DOOR_PAGES))) return;
-	if (!(view.cached & DOOR_PAGES)) {
-		tell_inode(door, node, &view, -1, 0, DOOR_ATTRIBUTES);
-		return;
-	}
-	atomic_store(&view.entry->pushed_ns, dc_now_ns());
-	bool whole = offset == 0 && length <= 0;
-	/* A file that is written here again and again, and no longer read there: drop all of its pages once, and the next writes need not tell. */
-	if (!whole && atomic_fetch_add(&view.entry->streak, 1) >= STREAK_MAX) whole = true;
-	if (whole) tell_inode(door, node, &view, 0, 0, DOOR_ATTRIBUTES | DOOR_PAGES);
-	else tell_inode(door, node, &view, offset, length > 0 ? length : 0, DOOR_ATTRIBUTES);
 }
 
 void dc_door_changed_entry(struct dc_door *door, struct dc_node *parent, const char *name) {

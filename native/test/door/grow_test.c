@@ -4,6 +4,7 @@
  */
 #include "suites.h"
 
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -164,6 +165,49 @@ void grow_races(void) {
 	atomic_store(&over, true);
 	for (unsigned i = 0; i < 2; i++) pthread_join(threads[i], NULL);
 	mapper_end(&mapper);
+}
+
+/*
+ * An answer that was read before the file grew, and comes when the size has been pushed. The kernel believed in more pages still, from before the file was made smaller: then a push says nothing new,
+ * and does not by itself make the answer an old one.
+ */
+static sem_t read_it, answer_it;
+static pthread_t asker;
+static void hold_answer(struct dc_node *node) {
+	(void)node;
+	world.after[HOOK_GETATTR] = NULL;
+	sem_post(&read_it);
+	while (sem_wait(&answer_it)) continue;
+}
+static void answer_now(void) {
+	atomic_store(&world.pushed, NULL);
+	sem_post(&answer_it);
+	pthread_join(asker, NULL);
+}
+static void *ask_attributes(void *argument) {
+	struct stat st;
+	stat(argument, &st);
+	return NULL;
+}
+void grow_overtaken(void) {
+	sem_init(&read_it, 0, 0);
+	sem_init(&answer_it, 0, 0);
+	for (int round = 0; round < 5; round++) {
+		change_create("o", "");
+		for (int page = 0; page < 4; page++) grow_page("o", page);
+		struct mapper mapper = mapper_start("o");
+		CHECK(ask(&mapper, 3 * PAGE_BYTES) == 'A' + 3);
+		change_truncate("o", PAGE_BYTES);
+		world.after[HOOK_GETATTR] = hold_answer;
+		CHECK(pthread_create(&asker, NULL, ask_attributes, (void *)(uintptr_t)path("o")) == 0);
+		while (sem_wait(&read_it)) continue;
+		atomic_store(&world.pushed, answer_now);
+		grow_page("o", 1);
+		CHECK(atomic_load(&world.pushed) == NULL); /* it was pushed */
+		CHECK(ask(&mapper, PAGE_BYTES + 17) == 'A' + 1);
+		mapper_end(&mapper);
+		change_unlink("o");
+	}
 }
 
 /* What does not add a page, or of which the kernel has no inode, tells nothing. */

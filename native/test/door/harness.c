@@ -77,6 +77,8 @@ long syscall(long number, ...) {
 		}
 	}
 	long result = dc_raw6(number, argument[0], argument[1], argument[2], argument[3], argument[4], argument[5]);
+	void (*pushed)(void) = number == SYS_writev ? atomic_load(&world.pushed) : NULL;
+	if (pushed && ((const struct fuse_out_header *)((const struct iovec *)argument[1])->iov_base)->error == FUSE_NOTIFY_STORE) pushed();
 	if (result < 0) errno = (int)-result;
 	return result < 0 ? -1 : result;
 }
