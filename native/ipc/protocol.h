@@ -26,6 +26,7 @@ enum {
 	DC_PATH2_FOLLOW = 1u << 2,   /* link: AT_SYMLINK_FOLLOW */
 	DC_PATH_LEASE = 1u << 5,     /* the sender wants to keep the answer (below: leases) */
 	DC_READ_PLACE = 1u << 4,     /* read: the sender can map cache regions */
+	DC_WRITE_GATHER = 1u << 6,   /* write: see there */
 	DC_PATH_NO_XDEV = 1u << 16, /* openat2(2): RESOLVE_NO_XDEV, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH. What they leave to the kernel's judgement is answered DC_RESULT_KERNEL */
 	DC_PATH_NO_SYMLINKS = 1u << 17,
 	DC_PATH_BENEATH = 1u << 18,
@@ -45,7 +46,8 @@ enum dc_operation {
 	DC_OP_READ,          /* handle, offset, length <= DC_BUFFER_SIZE; out: data in the buffer. With DC_READ_PLACE, where trust allows: out: value[0] where the file's pages are
 	                        found without a request from now on (page_index.h): {region:32, entry:32}, 0: nowhere */
 	DC_OP_WRITE,         /* handle, offset, length, data in the buffer; mask = RWF_* of pwritev2(2); the handle's O_APPEND holds; out: value[0] offset behind the last byte written,
-	                        value[1] grant: the generation of the post ring under which more may be posted, 0: none */
+	                        value[1] grant: the generation of the post ring under which more may be posted, 0: none.
+	                        With DC_WRITE_GATHER the data go on in the buffers of the slots whose bits argument[0] has, in order: one write, and so one append, of more than a buffer */
 	DC_OP_FSYNC,         /* handle, mask 1: fdatasync */
 	DC_OP_STAT,          /* path; out: attr */
 	DC_OP_SETATTR,       /* path; in: mask DC_SET_*, attr.{mode,uid,gid,size,atime,mtime} */

@@ -36,7 +36,7 @@ static const char *const uncarried_names[] = {
 _Static_assert(DC_UNCARRIED_COUNT <= DC_UNCARRIED_MAX, "counters fit the arena");
 
 /* Slots of this thread's calls in progress: more than one in a signal handler, or when a handler left by longjmp. */
-#define NESTED 8
+#define NESTED 24 /* a long append takes GATHER_MAX of transfer.c */
 #define NO_SLOT UINT32_MAX /* about to take one */
 static _Atomic uint32_t threads;
 static TLS struct {

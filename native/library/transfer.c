@@ -1,8 +1,8 @@
 /*
  * transfer.c - reads and writes of carried descriptions: from the cache's pages, by posting, by one request, or in pieces (pipeline.c).
  *
- * The offset of a description that this process alone has is kept here, under the description's lock as POSIX wants (two reads of one description never get the same bytes). Writes
- * longer than a buffer (1 MiB) to an O_APPEND description are several appends.
+ * The offset of a description that this process alone has is kept here, under the description's lock as POSIX wants (two reads of one description never get the same bytes). An append is one,
+ * and one request: longer than a buffer (1 MiB), it takes several slots' buffers. Beyond GATHER_MAX of them, or where other threads have them, it is several appends.
  */
 #include "internal.h"
 #include "leases.h"
@@ -76,6 +76,44 @@ int64_t dc_write_answer(struct dc_file *file, const struct dc_call *call, int64_
 	return result;
 }
 
+#define GATHER_MAX 16u
+
+/* Calls beside each other; the first holds the request. */
+static unsigned gather(struct dc_call call[GATHER_MAX], struct dc_file *file, unsigned wanted) {
+	unsigned count = 1;
+	dc_call_begin(&call[0], file->client, DC_OP_WRITE, file->instance, file->handle);
+	while (count < wanted && dc_call_beside(&call[count], &call[0])) count++;
+	return count;
+}
+
+/* The data go on in the order of the slots. */
+static size_t fill_gathered(const struct dc_call call[GATHER_MAX], unsigned count, struct dc_cursor *cursor, size_t size, uint64_t *slots) {
+	size_t done = dc_cursor_in(cursor, call[0].buffer, DC_BUFFER_SIZE);
+	*slots = 0;
+	for (unsigned i = 1; i < count; i++) *slots |= UINT64_C(1) << call[i].index;
+	for (uint64_t left = *slots; left && done < size; left &= left - 1) {
+		unsigned char *buffer = dc_client_buffer(call[0].client, (unsigned)__builtin_ctzll(left));
+		done += dc_cursor_in(cursor, buffer, size - done < DC_BUFFER_SIZE ? size - done : DC_BUFFER_SIZE);
+	}
+	return done;
+}
+
+/* More than a buffer holds, as one write. *size: what was asked for in the end. */
+static int64_t write_gathered(struct dc_file *file, struct dc_cursor *cursor, size_t *size, off_t offset, int rwf, off_t *end) {
+	struct dc_call call[GATHER_MAX];
+	size_t wanted = (*size + DC_BUFFER_SIZE - 1) / DC_BUFFER_SIZE;
+	unsigned count = gather(call, file, wanted < GATHER_MAX ? (unsigned)wanted : GATHER_MAX);
+	if (*size > (size_t)count * DC_BUFFER_SIZE) *size = (size_t)count * DC_BUFFER_SIZE;
+	struct dc_slot *slot = call[0].slot;
+	slot->offset = (uint64_t)offset;
+	slot->length = fill_gathered(call, count, cursor, *size, &slot->argument[0]);
+	slot->mask = (uint32_t)rwf;
+	slot->flags = DC_WRITE_GATHER;
+	int64_t result = dc_write_answer(file, &call[0], dc_call_send(&call[0]), end);
+	while (count) dc_call_end(&call[--count]);
+	return result;
+}
+
 /* As read_asked. An append, or what must be durable at once, is one request as far as a buffer reaches. */
 static int64_t write_piece(struct dc_file *file, struct dc_cursor *cursor, size_t *size, off_t offset, int rwf, off_t *end) {
 	if (!rwf && post_piece(file, cursor, *size, offset)) {
@@ -84,6 +122,7 @@ static int64_t write_piece(struct dc_file *file, struct dc_cursor *cursor, size_
 	}
 	struct dc_pipeline pipeline;
 	if (*size > DC_WRITE_PIECE && !rwf && dc_pipeline_begin(&pipeline, file, DC_OP_WRITE)) return dc_pipeline_write(&pipeline, cursor, *size, offset, end);
+	if (*size > DC_BUFFER_SIZE && rwf & RWF_APPEND) return write_gathered(file, cursor, size, offset, rwf, end);
 	if (*size > DC_BUFFER_SIZE) *size = DC_BUFFER_SIZE;
 	struct dc_call call;
 	dc_call_begin(&call, file->client, DC_OP_WRITE, file->instance, file->handle);

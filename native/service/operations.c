@@ -73,10 +73,16 @@ static int64_t refuse(struct dc_request *request, int error, const char *reason)
 	return error;
 }
 
+/* How long the data of a request can be. */
+static uint64_t space_of(const struct dc_request *request) {
+	if (request->operation == DC_OP_FALLOCATE || request->operation == DC_OP_COPY) return UINT64_MAX;
+	return DC_BUFFER_SIZE * (1 + (request->operation == DC_OP_WRITE ? (uint64_t)__builtin_popcountll(dc_gathered(request)) : 0));
+}
+
 int64_t dc_operation_execute(struct dc_request *request) {
 	if (request->operation >= DC_OP_COUNT || !operations[request->operation].execute) return refuse(request, -ENOSYS, "unknown operations");
 	if (request->path_length >= DC_PATH_MAX || request->path2_length >= DC_PATH_MAX) return refuse(request, -ENAMETOOLONG, "paths longer than there are");
-	if (request->length > DC_BUFFER_SIZE && request->operation != DC_OP_FALLOCATE && request->operation != DC_OP_COPY) return refuse(request, -EINVAL, "data longer than its buffers");
+	if (request->length > space_of(request)) return refuse(request, -EINVAL, "data longer than its buffers");
 	const struct operation *operation = &operations[request->operation];
 	uint64_t start = dc_ticks();
 	if (operation->ordered) dc_posts_drain(request->client, request->context->worker);

@@ -51,6 +51,26 @@ static uint32_t write_flags(int flags, uint32_t rwf) {
 	return io;
 }
 
+uint64_t dc_gathered(const struct dc_request *request) {
+	const uint64_t others = ((UINT64_C(1) << DC_REQUEST_SLOTS) - 1) & ~(UINT64_C(1) << request->index);
+	return request->flags & DC_WRITE_GATHER ? request->argument[0] & others : 0;
+}
+
+/* Where the data of a write lie: how many pieces. Not longer than their buffers (dc_operation_execute). */
+static int data_of(const struct dc_request *request, struct iovec iov[DC_REQUEST_SLOTS]) {
+	uint64_t left = request->length, slots = dc_gathered(request);
+	unsigned char *buffer = request->buffer;
+	int count = 0;
+	do {
+		size_t part = left < DC_BUFFER_SIZE ? left : DC_BUFFER_SIZE;
+		iov[count++] = (struct iovec){.iov_base = buffer, .iov_len = part};
+		left -= part;
+		if (slots) buffer = dc_arena_buffer(request->client->arena, (unsigned)__builtin_ctzll(slots));
+		slots &= slots - 1;
+	} while (left);
+	return count;
+}
+
 int64_t dc_op_write(struct dc_request *request) {
 	struct dc_node *node;
 	int error;
@@ -63,11 +83,12 @@ int64_t dc_op_write(struct dc_request *request) {
 		dc_handle_put(handle);
 		return error;
 	}
-	struct iovec iov = {.iov_base = request->buffer, .iov_len = request->length};
+	struct iovec iov[DC_REQUEST_SLOTS];
+	int count = data_of(request, iov);
 	off_t offset = (off_t)request->offset;
 	uint32_t flags = write_flags(handle->flags, request->mask);
 	if (flags & DC_IO_APPEND) dc_once_begin(request, 0);
-	ssize_t result = DC_REQUEST_CALL(request, write, node, &iov, 1, &offset, flags);
+	ssize_t result = DC_REQUEST_CALL(request, write, node, iov, count, &offset, flags);
 	if (result >= 0) request->value[0] = (uint64_t)offset + (uint64_t)result;
 	if (flags & DC_IO_APPEND) dc_once_end(request, result);
 	if (result > 0) dc_door_changed_data(request->instance->door, node, offset, result);

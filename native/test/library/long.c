@@ -199,15 +199,16 @@ static void together(void) {
 /* What two processes append stays whole. */
 static void appends(void) {
 	pid_t children[2];
-	enum { LONG = 600000 };
+	enum { LONG = 2600000 }; /* in three slots' buffers */
 	fflush(stdout);
 	for (int i = 0; i < 2; i++) {
 		children[i] = fork();
 		if (children[i]) continue;
 		int fd = open("appended", O_CREAT | O_WRONLY | O_APPEND, 0644);
 		memset(data, 'a' + i, LONG);
+		struct iovec parts[3] = {{data, 1500001}, {NULL, 0}, {data, LONG - 1500001}};
 		for (int k = 0; k < 6; k++)
-			if (write(fd, data, LONG) != LONG) _exit(1);
+			if ((k % 2 ? writev(fd, parts, 3) : write(fd, data, LONG)) != LONG) _exit(1);
 		_exit(0);
 	}
 	int status, bad = 0, torn = 0;
@@ -235,6 +236,7 @@ static void handlers(void) {
 	struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
 	struct itimerval often = {{0, 700}, {0, 700}}, never = {{0, 0}, {0, 0}};
 	int fd = open("handlers", O_CREAT | O_RDWR | O_TRUNC, 0644);
+	int log = open("log", O_CREAT | O_WRONLY | O_APPEND | O_TRUNC, 0644);
 	nested_fd = open("nested", O_CREAT | O_RDWR | O_TRUNC, 0644);
 	fill(3);
 	sigaction(SIGALRM, &action, NULL);
@@ -249,14 +251,19 @@ static void handlers(void) {
 	while (left < 150 && !getenv("NO_JUMPS")) { /* a sanitizer inside the library is not told that its frames are gone */
 		if (sigsetjmp(out, 1)) left++;
 		armed = 1;
-		if (rounds++ % 2) pwrite(fd, data, 2 * MIB, 0);
-		else pread(fd, back, 2 * MIB, 0);
+		if (++rounds % 3 == 0) pwrite(fd, data, 2 * MIB, 0);
+		else if (rounds % 3 == 1) pread(fd, back, 2 * MIB, 0);
+		else if (lseek(log, 0, SEEK_END) < 64 * MIB) write(log, data, 3 * MIB);
+		else ftruncate(log, 0);
 		armed = 0;
 	}
 	setitimer(ITIMER_REAL, &never, NULL);
 	wrong += pwrite(fd, data, 2 * MIB, 0) != 2 * MIB;
 	wrong += pread(fd, back, 2 * MIB, 0) != 2 * MIB || memcmp(data, back, 2 * MIB);
 	printf("wrong %d, nested wrong %d\n", wrong, (int)nested_failed);
+	wrong = ftruncate(log, 0) || write(log, data, SPACE) != SPACE || lseek(log, 0, SEEK_END) != SPACE;
+	printf("a long append after all of it: wrong %d\n", wrong);
+	close(log);
 	close(nested_fd);
 	close(fd);
 }
