@@ -191,7 +191,11 @@ static uint32_t spin_for_answer(struct dc_client *client, struct dc_slot *slot, 
 }
 
 static bool is_closed(struct dc_client *client) {
-	return __builtin_expect(atomic_load_explicit(&client->arena->closed, memory_order_relaxed) != 0, 0);
+	return __builtin_expect(atomic_load_explicit(&client->severed, memory_order_relaxed) || atomic_load_explicit(&client->arena->closed, memory_order_relaxed), 0);
+}
+
+static int64_t no_answer(struct dc_client *client) {
+	return atomic_load_explicit(&client->severed, memory_order_relaxed) ? -EINTR : -EIO;
 }
 
 static bool is_taken(struct dc_client *client, unsigned index) {
@@ -267,16 +271,16 @@ static void send_request(struct dc_client *client, struct dc_slot *slot, unsigne
 	slot->sequence = sequence;
 	slot->cpu = (uint16_t)cpu;
 	atomic_store_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_PENDING), memory_order_release);
-	while (notify(client, index, 1000000000u) == -EAGAIN && !is_closed(client)) continue; /* full for a second: the service is being restarted */
+	while (!is_closed(client) && notify(client, index, 1000000000u) == -EAGAIN) continue; /* full for a second: the service is being restarted */
 }
 
 int64_t dc_client_call(struct dc_client *client, unsigned index) {
 	struct dc_slot *slot = dc_client_slot(client, index);
-	if (is_closed(client)) return -EIO;
+	if (is_closed(client)) return no_answer(client);
 	uint32_t sequence = ++client->use[index].sequence & 0x3fffffffu;
 	uint32_t cpu = (uint32_t)sched_getcpu();
 	send_request(client, slot, index, sequence, cpu);
-	return await(client, index, sequence, cpu) ? slot->result : -EIO;
+	return await(client, index, sequence, cpu) ? slot->result : no_answer(client);
 }
 
 void dc_client_leave(struct dc_client *client, unsigned index) {
@@ -295,7 +299,7 @@ void dc_client_send(struct dc_client *client, unsigned index) {
 int64_t dc_client_await(struct dc_client *client, unsigned index) {
 	struct dc_slot *slot = dc_client_slot(client, index);
 	if (DC_ANSWER_STATE(atomic_load_explicit(&slot->answer, memory_order_acquire)) == DC_ANSWER_DONE) return slot->result;
-	return await(client, index, client->use[index].sequence & 0x3fffffffu, (uint32_t)sched_getcpu()) ? slot->result : -EIO;
+	return await(client, index, client->use[index].sequence & 0x3fffffffu, (uint32_t)sched_getcpu()) ? slot->result : no_answer(client);
 }
 
 bool dc_client_try_acquire(struct dc_client *client, unsigned beside, uint32_t owner, unsigned *slot) {

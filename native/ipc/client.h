@@ -23,6 +23,7 @@ struct dc_client {
 	_Atomic uint32_t busy_waiters;    /* futex: threads waiting for a slot */
 	_Atomic uint64_t spins, sleeps;   /* how answers were waited for */
 	struct dc_yielding yielding;
+	_Atomic bool severed;             /* the arena is a copy, in a forked child */
 	_Atomic uint32_t post_lock;       /* tried, never waited for: who fails sends a request instead */
 	uint32_t post_unkicked;           /* bytes posted since the service was last woken for them */
 	uint64_t post_tail, post_next;
@@ -40,6 +41,14 @@ void dc_client_init(struct dc_client *client, struct dc_queue *queue, struct dc_
 int dc_client_attach(struct dc_client *client, const char *socket_path);
 /* Unmaps; the service notices the process's end by itself. */
 void dc_client_detach(struct dc_client *client);
+
+/*
+ * A fork (sever.c). Before it, by a signal handler on top of a call of `owner`'s, a copy of what that call has (NULL: no memory), which the parent drops. In the child the copy, or nothing, comes in
+ * the arena's place, and the thread is `now`: what is asked there is answered -EINTR, until the client is detached.
+ */
+struct dc_arena *dc_client_copy(struct dc_client *client, uint32_t owner);
+void dc_client_drop_copy(struct dc_arena *copy);
+void dc_client_sever(struct dc_client *client, struct dc_arena *copy, uint32_t owner, uint32_t now);
 
 /* A free slot's index; waits when all are taken. `hint` (-1: none): the slot this thread used last; `owner`: the calling thread's id (gettid). */
 unsigned dc_client_acquire(struct dc_client *client, int hint, uint32_t owner);
@@ -66,7 +75,7 @@ static inline unsigned char *dc_client_buffer(struct dc_client *client, unsigned
 void *dc_client_post_begin(struct dc_client *client, uint32_t grant, uint64_t handle, uint64_t offset, uint32_t bytes);
 bool dc_client_post_end(struct dc_client *client, uint32_t grant);
 
-/* Sends what the slot holds (operation and arguments set by the caller) and waits for the answer; returns slot->result. -EIO when the service is gone for good. */
+/* Sends what the slot holds (operation and arguments set by the caller) and waits for the answer; returns slot->result. -EIO when the service is gone for good, -EINTR in a severed child. */
 int64_t dc_client_call(struct dc_client *client, unsigned slot);
 /* The same in two steps, for who has something to do meanwhile. */
 void dc_client_send(struct dc_client *client, unsigned slot);

@@ -32,7 +32,7 @@ struct dc_file *dc_cwd(void) {
 		if ((seen & 3) == KERNEL || atomic_load_explicit(&untracked, memory_order_relaxed)) return NULL;
 		if ((seen & 3) == CARRIED) {
 			if (__builtin_expect(!dc_session_if_ready(), 0)) {
-				dc_forked_child();
+				dc_forked_child(NULL);
 				continue;
 			}
 			struct dc_file *file = atomic_load_explicit(&cwd, memory_order_acquire);

@@ -118,7 +118,11 @@ void dc_session_init(void);
 void dc_session_leave(void); /* the next call attaches anew */
 void dc_stop_carrying(void);  /* from now on this process uses the kernel door for all */
 uint32_t dc_tid(void);
-void dc_forked_child(void); /* in the child: nothing of the parent's attachment is ours */
+/* A fork. Around it, what calls in progress need in the child, if a signal handler forks on top of them; in the child: nothing of the parent's attachment is ours. NULL: a fork that was not ours. */
+#define DC_SESSIONS 8 /* attachments, the latest and those that calls in progress still use */
+void dc_session_before_fork(struct dc_arena *copy[DC_SESSIONS]);
+void dc_session_after_fork(struct dc_arena *copy[DC_SESSIONS]);
+void dc_forked_child(struct dc_arena *copy[DC_SESSIONS]);
 
 /* One request. Begin takes a slot and clears what the service reads; the slot stays ours until dc_call_end, so that the answer can be read. */
 struct dc_call {

@@ -23,10 +23,13 @@ static pid_t fork_with(pid_t (*real)(void)) {
 	if (!dc_active) return real();
 	dc_share_table(DC_SHARE_FORK);
 	dc_children_prepare();
+	struct dc_arena *copy[DC_SESSIONS];
+	dc_session_before_fork(copy);
 	bool outer = dc_fork_announce(true);
 	pid_t child = real();
 	dc_fork_announce(outer);
-	if (child == 0) dc_forked_child();
+	if (child == 0) dc_forked_child(copy);
+	else dc_session_after_fork(copy);
 	dc_children_made(child);
 	return child;
 }
@@ -44,7 +47,7 @@ EXPORT int daemon(int nochdir, int noclose) {
 	dc_share_table(DC_SHARE_ALL);
 	int result = NEXT(daemon)(nochdir, noclose);
 	if (dc_active && result == 0) {
-		dc_forked_child();
+		dc_forked_child(NULL);
 		for (int fd = 0; fd < 3; fd++) dc_known[fd] = 0;
 	}
 	return result;
@@ -54,7 +57,7 @@ EXPORT int forkpty(int *master, char *name, const struct termios *terminal, cons
 	dc_children_escaped();
 	dc_share_table(DC_SHARE_ALL);
 	int result = NEXT(forkpty)(master, name, terminal, size);
-	if (dc_active && result == 0) dc_forked_child();
+	if (dc_active && result == 0) dc_forked_child(NULL);
 	if (result > 0 && master) dc_forget_new(*master);
 	return result;
 }

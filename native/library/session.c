@@ -22,9 +22,8 @@ struct state { /* one page, cleared by the kernel in a forked child */
 	_Atomic uint32_t life;      /* 0: nobody asked yet */
 };
 
-#define CLIENTS 8
 static struct state *state;
-static struct dc_client clients[CLIENTS];
+static struct dc_client clients[DC_SESSIONS];
 static _Atomic(struct dc_client *) current;
 static _Atomic bool was_attached;
 static _Atomic uint64_t early[DC_UNCARRIED_COUNT]; /* counted before the attach */
@@ -91,13 +90,31 @@ uint32_t dc_session_life(void) {
 	return atomic_compare_exchange_strong(&state->life, &life, next) ? next : life;
 }
 
-void dc_forked_child(void) {
+/* This thread's calls are in progress in its name: a signal handler forks on top of them. */
+static bool is_in_call(const struct dc_client *client) {
+	for (unsigned i = 0; i < thread.depth && i < NESTED; i++)
+		if (thread.call[i].client == client) return client->arena != NULL;
+	return false;
+}
+
+void dc_session_before_fork(struct dc_arena *copy[DC_SESSIONS]) {
+	for (unsigned i = 0; i < DC_SESSIONS; i++) copy[i] = is_in_call(&clients[i]) ? dc_client_copy(&clients[i], dc_tid()) : NULL;
+}
+
+void dc_session_after_fork(struct dc_arena *copy[DC_SESSIONS]) {
+	for (unsigned i = 0; i < DC_SESSIONS; i++) dc_client_drop_copy(copy[i]);
+}
+
+void dc_forked_child(struct dc_arena *copy[DC_SESSIONS]) {
+	uint32_t before = thread.tid;
 	thread.tid = 0;
 	dc_descriptors_reset();
 	struct dc_client *client = atomic_exchange(&current, NULL);
+	/* Whatever the fork came on top of may have its address still. */
+	for (unsigned i = 0; i < DC_SESSIONS; i++)
+		if (clients[i].arena) dc_client_sever(&clients[i], copy ? copy[i] : NULL, before, dc_tid());
 	if (client) {
 		dc_table_drop_all(false);
-		if (thread.depth == 0) dc_client_detach(client); /* else: forked by a signal handler in the middle of a call that goes on here */
 		for (unsigned i = 0; i < DC_UNCARRIED_COUNT; i++)
 			if (atomic_load(&early[i])) atomic_store(&early[i], 0);
 	}
@@ -106,14 +123,14 @@ void dc_forked_child(void) {
 
 /* A process made by something that is not our fork(). */
 static void notice_fork(void) {
-	if (atomic_load(&current)) dc_forked_child();
+	if (atomic_load(&current)) dc_forked_child(NULL);
 }
 
 /* The one that was left longest ago: another thread may be about to use the latest. */
 static struct dc_client *spare_client(void) {
 	static unsigned turn; /* by whoever attaches */
-	for (unsigned i = 0; i < CLIENTS; i++) {
-		struct dc_client *client = &clients[turn++ % CLIENTS];
+	for (unsigned i = 0; i < DC_SESSIONS; i++) {
+		struct dc_client *client = &clients[turn++ % DC_SESSIONS];
 		if (client == atomic_load(&current) || dc_client_in_use(client)) continue;
 		if (client->arena) dc_client_detach(client);
 		return client;

@@ -142,7 +142,7 @@ struct dc_file *dc_file_find(int fd) {
 		struct dc_file *file = atomic_load_explicit(&dc_table[fd], memory_order_acquire);
 		if (!file) return NULL;
 		if (__builtin_expect(!dc_session_if_ready(), 0)) {
-			dc_forked_child(); /* not by our fork(): what the table holds is the parent's */
+			dc_forked_child(NULL); /* not by our fork(): what the table holds is the parent's */
 			return NULL;
 		}
 		if (!reference_live(file)) continue;

@@ -268,6 +268,48 @@ static void handlers(void) {
 	close(fd);
 }
 
+/* A handler forks on top of a long call, and the child returns into it: it has the bytes or was interrupted, and what it does next is its own; the parent notices nothing. */
+static volatile sig_atomic_t forks, forked;
+
+static void on_alarm_fork(int number) {
+	if (forked || ++forks % 8) return;
+	pid_t child = fork();
+	if (child == 0) forked = 1;
+}
+
+static _Noreturn void end_child(ssize_t result, bool bytes) {
+	int error = errno;
+	if (result < 0 ? error != EINTR : !bytes) _exit(1);
+	int fd = open("child's", O_CREAT | O_RDWR, 0644);
+	if (fd < 0 || pwrite(fd, "its own", 7, 0) != 7 || pread(fd, back, 7, 0) != 7 || memcmp(back, "its own", 7)) _exit(2);
+	_exit(0);
+}
+
+static void forked_inside(void) {
+	struct sigaction action = {.sa_handler = on_alarm_fork, .sa_flags = SA_RESTART};
+	struct itimerval often = {{0, 700}, {0, 700}}, never = {{0, 0}, {0, 0}};
+	int fd = open("forks", O_CREAT | O_RDWR | O_TRUNC, 0644), wrong = 0, ended[4] = {0}, status;
+	fill(4);
+	fflush(stdout);
+	pwrite(fd, data, 3 * MIB, 0);
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (long rounds = 0; forks < 8 * 40; rounds++) {
+		size_t size = rounds % 2 ? 2 * MIB : 5000;
+		ssize_t result = rounds % 3 ? pread(fd, back, size, 777) : pwrite(fd, data + 777, size, 777);
+		bool bytes = result > 0 && (rounds % 3 == 0 || !memcmp(back, data + 777, (size_t)result));
+		if (forked) end_child(result, bytes);
+		wrong += result != (ssize_t)size || !bytes;
+		while (waitpid(-1, &status, WNOHANG) > 0) ended[WIFEXITED(status) ? WEXITSTATUS(status) : 3]++;
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	if (forked) _exit(0); /* just now, out of no call */
+	while (wait(&status) > 0) ended[WIFEXITED(status) ? WEXITSTATUS(status) : 3]++;
+	wrong += pread(fd, back, 3 * MIB, 0) != 3 * MIB || memcmp(back, data, 3 * MIB);
+	printf("forked inside: wrong %d; of the children %d with wrong results, %d without files, %d killed\n", wrong, ended[1], ended[2], ended[3]);
+	close(fd);
+}
+
 int main(int argc, char **argv) {
 	if (argc < 2 || chdir(argv[1]) < 0) return 2;
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -285,5 +327,6 @@ int main(int argc, char **argv) {
 	together();
 	appends();
 	handlers();
+	forked_inside();
 	return 0;
 }
