@@ -186,7 +186,7 @@ EXPORT int truncate(const char *path, off_t size) {
 	struct dc_wire_attr set = {.size = (uint64_t)size};
 	if (size < 0) return (int)dc_return(-EINVAL);
 	if (path && !path[0]) return (int)dc_return(-ENOENT);
-	if (dc_active && (uint64_t)size > dc_size_limit()) return NEXT(truncate)(path, size); /* RLIMIT_FSIZE: the kernel looks whether there is such a file first */
+	if (dc_active() && (uint64_t)size > dc_size_limit()) return NEXT(truncate)(path, size); /* RLIMIT_FSIZE: the kernel looks whether there is such a file first */
 	long result = dc_set_attr(AT_FDCWD, path, 0, DC_SET_SIZE, &set, &kernel, &walk);
 	return kernel ? NEXT(truncate)(walk.path, size) : (int)result;
 }
@@ -196,7 +196,7 @@ EXPORT int ftruncate(int fd, off_t size) {
 	struct dc_wire_attr set = {.size = (uint64_t)size};
 	int result;
 	if (size < 0) return NEXT(ftruncate)(fd, size);
-	if (dc_active && (uint64_t)size > dc_size_limit()) {
+	if (dc_active() && (uint64_t)size > dc_size_limit()) {
 		dc_upgrade_fd(fd, DC_UNCARRIED_limit);
 		return NEXT(ftruncate)(fd, size);
 	}

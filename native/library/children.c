@@ -23,19 +23,28 @@ static _Atomic int32_t child[CHILDREN];
 static _Atomic uint32_t living;
 static _Atomic bool lost; /* more children than can be remembered */
 
-/* What we have of our parent's may live on in another process from now on. */
+/* What we have of our parent's may live on in another process from now on. To who borrows our memory, what is in it is its parent's, and what that has of its own. */
 void dc_children_escaped(void) {
+	if (dc_borrowed && ours) atomic_store(&ours->escaped, 1);
 	if (parents) atomic_store(&parents->escaped, 1);
+}
+
+static bool is_instances(int fd) {
+	return dc_known[fd] == DC_KNOWN_PARENTS || atomic_load(&dc_table[fd]);
+}
+
+void dc_children_copied(int fd) {
+	if (dc_borrowed && fd >= 0 && fd < DC_FD_MAX && is_instances(fd)) dc_children_escaped();
 }
 
 /* exec and spawn: only if a descriptor of an instance is inherited. */
 void dc_children_inherited(void) {
-	for (int fd = 0; fd < DC_FD_MAX && parents; fd++) {
+	for (int fd = 0; fd < DC_FD_MAX && (parents || dc_borrowed); fd++) {
 		if (fd > atomic_load(&dc_table_high) && fd > dc_inherited_high) break;
-		if (dc_known[fd] != DC_KNOWN_PARENTS && !atomic_load(&dc_table[fd])) continue;
+		if (!is_instances(fd)) continue;
 		long flags = k_fcntl(fd, F_GETFD, 0);
 		if (flags < 0 || (flags & FD_CLOEXEC)) continue;
-		atomic_store(&parents->escaped, 1);
+		dc_children_escaped();
 		return;
 	}
 }

@@ -59,7 +59,7 @@ struct dc_file *dc_cwd(void) {
 }
 
 void dc_cwd_changed(void) {
-	if (dc_active) dc_cwd_drop(true);
+	if (dc_active()) dc_cwd_drop(true);
 }
 
 void dc_cwd_drop(bool close_handle) {
@@ -77,7 +77,7 @@ void dc_cwd_untracked(int change) {
 
 /* ---- wrappers -------------------------------------------------------------------------------------------------------------- */
 EXPORT int chdir(const char *path) {
-	if (dc_active && path && path[0] == '/') dc_upgrade_proc_path(path);
+	if (dc_active() && path && path[0] == '/') dc_upgrade_proc_path(path);
 	int result = NEXT(chdir)(path);
 	if (result == 0) dc_cwd_changed();
 	return result;
@@ -93,7 +93,7 @@ EXPORT int fchdir(int fd) {
 /* Absolute paths mean something else afterwards: the kernel resolves them. */
 EXPORT int chroot(const char *path) {
 	int result = NEXT(chroot)(path);
-	if (result == 0) dc_absolute_stopped = true;
+	if (result == 0 && !dc_borrowed) dc_absolute_stopped = true;
 	dc_cwd_changed();
 	return result;
 }
@@ -132,6 +132,6 @@ mode_t dc_umask(void) {
 
 EXPORT mode_t umask(mode_t value) {
 	mode_t before = (mode_t)dc_raw6(SYS_umask, value, 0, 0, 0, 0, 0);
-	atomic_store(&mask, (int)(value & 0777));
+	if (!dc_borrowed) atomic_store(&mask, (int)(value & 0777));
 	return before;
 }

@@ -40,7 +40,7 @@ static void copied(int from, int to) {
 }
 
 EXPORT int dup(int fd) {
-	if (!dc_active) return NEXT(dup)(fd);
+	if (!dc_active()) return dc_children_copied(fd), NEXT(dup)(fd);
 	bool locked = dc_descriptors_lock();
 	int result = NEXT(dup)(fd);
 	if (result >= 0) copied(fd, result);
@@ -49,7 +49,7 @@ EXPORT int dup(int fd) {
 }
 
 EXPORT int dup3(int from, int to, int flags) {
-	if (!dc_active) return NEXT(dup3)(from, to, flags);
+	if (!dc_active()) return dc_children_copied(from), NEXT(dup3)(from, to, flags);
 	bool locked = dc_descriptors_lock();
 	dc_numbers_begin();
 	int result = NEXT(dup3)(from, to, flags);
@@ -60,7 +60,7 @@ EXPORT int dup3(int from, int to, int flags) {
 }
 
 EXPORT int dup2(int from, int to) {
-	if (!dc_active || from == to) return NEXT(dup2)(from, to);
+	if (!dc_active() || from == to) return dc_children_copied(from), NEXT(dup2)(from, to);
 	bool locked = dc_descriptors_lock();
 	dc_numbers_begin();
 	int result = NEXT(dup2)(from, to);
@@ -139,7 +139,8 @@ EXPORT int fcntl(int fd, int command, ...) {
 	va_start(list, command);
 	void *argument = va_arg(list, void *); /* a pointer holds every kind of third argument */
 	va_end(list);
-	if (!dc_active) return NEXT(fcntl)(fd, command, argument);
+	if (!dc_active() && (command == F_DUPFD || command == F_DUPFD_CLOEXEC)) dc_children_copied(fd);
+	if (!dc_active()) return NEXT(fcntl)(fd, command, argument);
 	if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
 		bool locked = dc_descriptors_lock();
 		int result = NEXT(fcntl)(fd, command, argument);
@@ -173,7 +174,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...) {
 	va_start(list, request);
 	void *argument = va_arg(list, void *);
 	va_end(list);
-	struct dc_file *file = dc_active && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	struct dc_file *file = dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
 	if (!file) return NEXT(ioctl)(fd, request, argument);
 	int64_t result = DC_RESULT_KERNEL;
 	switch (request) {
@@ -194,7 +195,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...) {
 
 /* ---- closing many ---------------------------------------------------------------------------------------------------------- */
 static void forget_range(unsigned first, unsigned last) {
-	if (!dc_active) return;
+	if (!dc_active()) return;
 	int high = atomic_load(&dc_table_high);
 	for (unsigned fd = first; fd <= last && (int)fd <= high; fd++)
 		if (atomic_load(&dc_table[fd])) dc_table_set((int)fd, NULL);

@@ -126,7 +126,7 @@ static DIR *stream_new(int fd) {
 }
 
 EXPORT DIR *opendir(const char *path) {
-	if (!dc_active || !path || !path[0]) return NEXT(opendir)(path);
+	if (!dc_active() || !path || !path[0]) return NEXT(opendir)(path);
 	int fd = dc_open_carried(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK, 0, 0);
 	if (fd == DC_RESULT_KERNEL) {
 		DIR *directory = NEXT(opendir)(path);
@@ -222,7 +222,7 @@ ALIAS(readdir64_r, readdir_r);
 EXPORT int closedir(DIR *directory) {
 	struct stream *stream = ours(directory);
 	if (!stream) {
-		if (directory && dc_active) dc_table_forget(NEXT(dirfd)(directory));
+		if (directory && dc_active()) dc_table_forget(NEXT(dirfd)(directory));
 		return NEXT(closedir)(directory);
 	}
 	int fd = stream->fd;

@@ -302,7 +302,7 @@ bool dc_fork_announce(bool begins) {
 }
 
 static void before_copy(uint64_t flags) {
-	if (thread.forking || !dc_active || flags & CLONE_FILES) return;
+	if (thread.forking || !dc_active() || flags & CLONE_FILES) return;
 	if (flags & CLONE_VM) { /* it execs soon */
 		dc_children_inherited();
 		dc_share_table(DC_SHARE_INHERITABLE);
@@ -314,11 +314,11 @@ static void before_copy(uint64_t flags) {
 
 /* A thread with a thread's memory of its own, and a process with a copy of ours, go on dispatched; who borrows our memory until its exec does not. */
 static bool child_dispatched(uint64_t flags) {
-	return dc_active && (!(flags & CLONE_VM) || (flags & CLONE_THREAD && flags & CLONE_SETTLS));
+	return dc_active() && (!(flags & CLONE_VM) || (flags & CLONE_THREAD && flags & CLONE_SETTLS));
 }
 
 static long copied_here(long result) {
-	if (result == 0 && dc_active) switch_dispatch(true);
+	if (result == 0 && dc_active()) switch_dispatch(true);
 	return result;
 }
 
@@ -410,7 +410,7 @@ static long carried(long number, const long a[6], uintptr_t frame) {
 }
 
 static long answer(long number, const long a[6], ucontext_t *context) {
-	if (!dc_active) switch_dispatch(false);
+	if (!dc_active()) switch_dispatch(false);
 	if (thread.depth) drop_left((uintptr_t)context);
 	switch (number) {
 	case SYS_rt_sigreturn: dc_dispatch_sigreturn((uintptr_t)context->uc_mcontext.gregs[REG_RSP]);
@@ -431,7 +431,7 @@ static long answer(long number, const long a[6], ucontext_t *context) {
 		if (a[0] == DISPATCH) return -EINVAL; /* as before Linux 5.11: two cannot have it */
 		return raw(number, a);
 	}
-	if (!dc_active || is_kernels(number, a)) return raw(number, a);
+	if (!dc_active() || is_kernels(number, a)) return raw(number, a);
 	/* libc's own change each thread in turn, after our wrapper has done its part. */
 	if (changes_ids(number) && (uintptr_t)context->uc_mcontext.gregs[REG_RIP] - libc.start < libc.length) return raw(number, a);
 	return carried(number, a, (uintptr_t)context);

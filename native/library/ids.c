@@ -9,11 +9,11 @@
 #include <sys/fsuid.h>
 
 static void before(void) {
-	if (dc_active && dc_session_if_ready()) dc_share_table(DC_SHARE_ALL);
+	if (dc_active() && dc_session_if_ready()) dc_share_table(DC_SHARE_ALL);
 }
 
 static int after(int result) {
-	if (dc_active && result == 0) dc_session_leave();
+	if (dc_active() && result == 0) dc_session_leave();
 	return result;
 }
 
@@ -51,12 +51,12 @@ static void namespaces_changed(int flags) {
 
 EXPORT int unshare(int flags) {
 	int result = NEXT(unshare)(flags);
-	if (result == 0 && dc_active) namespaces_changed(flags);
+	if (result == 0 && dc_active()) namespaces_changed(flags);
 	return result;
 }
 
 EXPORT int setns(int fd, int type) {
 	int result = NEXT(setns)(fd, type);
-	if (result == 0 && dc_active) namespaces_changed(type ? type : CLONE_NEWNS);
+	if (result == 0 && dc_active()) namespaces_changed(type ? type : CLONE_NEWNS);
 	return result;
 }

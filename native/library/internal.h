@@ -95,7 +95,9 @@ struct dc_place {
 	uint64_t device;
 	const char *rest; /* below the mount point, no leading slash */
 };
-extern bool dc_active;           /* there is a mount table: DICICLO_POOL_DIR */
+extern bool dc_activated;        /* there is a mount table: DICICLO_POOL_DIR */
+extern TLS int dc_borrowed;      /* vforks above: the memory is the parent's, and everything of its stays as it is (process.c) */
+static inline bool dc_active(void) { return dc_activated && !dc_borrowed; }
 extern bool dc_absolute_stopped; /* chroot and the like: absolute paths mean something else now */
 extern char dc_pool_dir[512];
 extern char dc_library_path[512];
@@ -187,7 +189,7 @@ struct dc_file *dc_file_adopt(int fd);
 /* A description of the node that the kernel door calls so, with a handle of its own; `number`: a descriptor of it that this process has, or -1. NULL: the service does not know it. */
 struct dc_file *dc_file_of_node(struct dc_client *client, const struct dc_place *place, const struct stat *st, int number, int flags);
 static inline struct dc_file *dc_file_get(int fd) {
-	if ((unsigned)fd >= DC_FD_MAX || !dc_active) return NULL;
+	if ((unsigned)fd >= DC_FD_MAX || !dc_active()) return NULL;
 	if (atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return dc_file_find(fd);
 	return dc_known[fd] == DC_KNOWN_NOT ? NULL : dc_file_adopt(fd);
 }
@@ -198,7 +200,7 @@ int dc_file_put(struct dc_file *file); /* the last one closes: 0, or -errno of a
 void dc_table_set(int fd, struct dc_file *file);
 void dc_table_forget(int fd); /* the kernel gave out this number anew */
 static inline int dc_forget_new(int fd) { /* for every call that makes a kernel descriptor */
-	if (fd >= 0 && fd < DC_FD_MAX && dc_active) {
+	if (fd >= 0 && fd < DC_FD_MAX && dc_active()) {
 		if (atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) dc_table_forget(fd);
 		dc_known[fd] = 0;
 	}
@@ -251,6 +253,7 @@ void dc_children_prepare(void);
 void dc_children_made(pid_t pid); /* what fork answered, on both sides */
 void dc_children_escaped(void);   /* a process that we do not know may have our descriptions */
 void dc_children_inherited(void); /* exec, spawn */
+void dc_children_copied(int fd);  /* by a child that borrows our memory: under a number that is not in the table */
 
 /* ---- cwd.c ----------------------------------------------------------------------------------------------------------------- */
 struct dc_file *dc_cwd(void); /* referenced; NULL: not below a mount */

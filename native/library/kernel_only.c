@@ -28,7 +28,7 @@ EXPORT void *mmap(void *address, size_t length, int protection, int flags, int f
 			errno = -error;
 			return MAP_FAILED;
 		}
-		if (dc_active && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) refresh_size(fd);
+		if (dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) refresh_size(fd);
 	}
 	long result = dc_raw6(SYS_mmap, (long)address, (long)length, protection, flags, fd, offset); /* raw: allocators map before dlsym can be used */
 	if (result >= 0 || result < -4095) return (void *)result;
@@ -41,7 +41,7 @@ ALIAS(__mmap, mmap);
 /* ---- waiting for descriptors: a regular file is always ready, its placeholder is not ------------------------------------------ */
 void dc_upgrade_polled(const void *list, unsigned long count) {
 	const struct pollfd *fds = list;
-	if (!dc_active || !fds || !dc_session_if_ready()) return;
+	if (!dc_active() || !fds || !dc_session_if_ready()) return;
 	for (nfds_t i = 0; i < count; i++) dc_upgrade_fd(fds[i].fd, DC_UNCARRIED_poll);
 }
 
@@ -70,7 +70,7 @@ EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *
 
 void dc_upgrade_selected(int count, const void *bits) {
 	const fd_set *set = bits;
-	if (!set || !dc_active || !dc_session_if_ready()) return;
+	if (!set || !dc_active() || !dc_session_if_ready()) return;
 	int high = atomic_load(&dc_table_high);
 	for (int fd = 0; fd < count && fd <= high; fd++)
 		if (set->fds_bits[fd / __NFDBITS] & (__fd_mask)(1UL << (fd % __NFDBITS))) dc_upgrade_fd(fd, DC_UNCARRIED_select); /* sets may be longer than FD_SETSIZE */
@@ -91,7 +91,7 @@ EXPORT int pselect(int count, fd_set *restrict in, fd_set *restrict out, fd_set 
 
 /* A file is not waited for, say disk filesystems; FUSE's files would be taken. */
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event) {
-	struct dc_file *file = operation == EPOLL_CTL_ADD && dc_active && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	struct dc_file *file = operation == EPOLL_CTL_ADD && dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
 	if (file) {
 		bool place = file->flags & O_PATH;
 		dc_file_put(file);
@@ -112,7 +112,7 @@ struct lent {
 static void lend(struct lent *lent, int fd, bool moves, enum dc_uncarried why) {
 	lent->fd = fd;
 	lent->locked = false;
-	lent->file = dc_active && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	lent->file = dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
 	if (!lent->file) return;
 	dc_uncarried(why);
 	dc_upgrade(lent->file);
@@ -272,7 +272,8 @@ EXPORT ssize_t copy_file_range(int in, off64_t *in_offset, int out, off64_t *out
 
 /* ---- descriptors that leave the process --------------------------------------------------------------------------------------- */
 static void share_rights(const struct msghdr *message) {
-	if (!dc_active || !message || !message->msg_controllen) return;
+	if (dc_borrowed && message && message->msg_controllen) dc_children_escaped();
+	if (!dc_active() || !message || !message->msg_controllen) return;
 	struct msghdr copy = *message;
 	for (struct cmsghdr *header = CMSG_FIRSTHDR(&copy); header; header = CMSG_NXTHDR(&copy, header)) {
 		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS || header->cmsg_len < CMSG_LEN(0)) continue;
@@ -290,7 +291,7 @@ static void share_rights(const struct msghdr *message) {
 }
 
 static void receive_rights(const struct msghdr *message) {
-	if (!dc_active || !message->msg_controllen) return;
+	if (!dc_active() || !message->msg_controllen) return;
 	struct msghdr copy = *message;
 	for (struct cmsghdr *header = CMSG_FIRSTHDR(&copy); header; header = CMSG_NXTHDR(&copy, header)) {
 		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS || header->cmsg_len < CMSG_LEN(0)) continue;
@@ -335,7 +336,7 @@ EXPORT int name_to_handle_at(int dirfd, const char *path, struct file_handle *ha
 /* The kernel tells what it did itself: changes that other processes make through the library are seen as far as the service tells the kernel of them. */
 EXPORT int inotify_add_watch(int fd, const char *path, uint32_t mask) {
 	struct dc_place place;
-	if (dc_active && path && path[0] == '/' && dc_mounts_match(path, &place)) dc_uncarried(DC_UNCARRIED_inotify);
+	if (dc_active() && path && path[0] == '/' && dc_mounts_match(path, &place)) dc_uncarried(DC_UNCARRIED_inotify);
 	return NEXT(inotify_add_watch)(fd, path, mask);
 }
 

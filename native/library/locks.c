@@ -50,7 +50,7 @@ EXPORT int flock(int fd, int operation) {
 
 /* glibc's calls fcntl without being seen; it counts from the current offset. */
 EXPORT int lockf(int fd, int command, off_t length) {
-	struct dc_file *file = dc_active && (unsigned)fd < DC_FD_MAX && atomic_load(&dc_table[fd]) ? dc_file_find(fd) : NULL;
+	struct dc_file *file = dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load(&dc_table[fd]) ? dc_file_find(fd) : NULL;
 	if (file) {
 		dc_uncarried(DC_UNCARRIED_lock);
 		int error = dc_locks_prepare(file);

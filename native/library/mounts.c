@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-bool dc_active;
+bool dc_activated;
 bool dc_started;
 bool dc_absolute_stopped;
 char dc_pool_dir[512];
@@ -164,7 +164,7 @@ int dc_mounts_start(const char *directory) {
 	Dl_info info;
 	if (dladdr((void *)dc_mounts_start, &info) && info.dli_fname && strlen(info.dli_fname) < sizeof dc_library_path) strcpy(dc_library_path, info.dli_fname);
 	dc_session_init();
-	dc_active = true;
+	dc_activated = true;
 	return 0;
 }
 

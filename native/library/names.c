@@ -222,7 +222,7 @@ EXPORT int rename(const char *from, const char *to) {
 }
 
 static bool nameless(int fd) {
-	struct dc_file *file = dc_active && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	struct dc_file *file = dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
 	bool result = file && file->nameless;
 	dc_file_put(file);
 	return result;
@@ -233,7 +233,7 @@ EXPORT int linkat(int from_dirfd, const char *from, int to_dirfd, const char *to
 	int result;
 	uint32_t path = (flags & AT_SYMLINK_FOLLOW ? DC_PATH2_FOLLOW : DC_PATH_NOFOLLOW) | (flags & AT_EMPTY_PATH ? DC_PATH_EMPTY : 0);
 	bool known = !(flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH));
-	int named = known && dc_active && from && (flags & AT_SYMLINK_FOLLOW) && !strncmp(from, "/proc/self/fd/", 14) ? dc_proc_fd(from) : -1;
+	int named = known && dc_active() && from && (flags & AT_SYMLINK_FOLLOW) && !strncmp(from, "/proc/self/fd/", 14) ? dc_proc_fd(from) : -1;
 	if (named >= 0 && (unsigned)named < DC_FD_MAX && atomic_load(&dc_table[named])) { /* how an O_TMPFILE gets its name */
 		from_dirfd = named;
 		from = "";

@@ -129,13 +129,13 @@ static int open_walk(struct dc_walk *walk, int dirfd, const char *path, int flag
 }
 
 int dc_open_carried(int dirfd, const char *path, int flags, mode_t mode, uint32_t scope) {
-	if (!dc_active) return DC_RESULT_KERNEL;
+	if (!dc_active()) return DC_RESULT_KERNEL;
 	struct dc_walk walk;
 	return open_walk(&walk, dirfd, path, flags, mode, scope);
 }
 
 int dc_open_at(int dirfd, const char *path, int flags, mode_t mode) {
-	if (!dc_active) return NEXT(openat)(dirfd, path, flags, mode);
+	if (!dc_active()) return NEXT(openat)(dirfd, path, flags, mode);
 	dc_cancellation_point();
 	struct dc_walk walk;
 	int fd = open_walk(&walk, dirfd, path, flags, mode, 0);
@@ -186,7 +186,7 @@ EXPORT int __openat_2(int dirfd, const char *path, int flags) {
 ALIAS(__openat64_2, __openat_2);
 
 int dc_close_fd(int fd) {
-	if (dc_active && (unsigned)fd < DC_FD_MAX) {
+	if (dc_active() && (unsigned)fd < DC_FD_MAX) {
 		dc_known[fd] = 0;
 		if (atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) {
 			struct dc_file *file = atomic_exchange_explicit(&dc_table[fd], NULL, memory_order_acq_rel);

@@ -3,6 +3,9 @@
  *
  * Before a process is copied every carried description becomes the kernel door's own and its offset the kernel's, so that parent and child share it as POSIX says, whatever
  * the child runs. The child drops all that was the parent's and adopts what it uses. The library's environment is put back where a program replaced it.
+ *
+ * A child of vfork(2) borrows our memory, tables and all, and what it does with its descriptors must not show in them. It needs none of them, since what it has are the kernel's own descriptors:
+ * to that thread, until it is the parent's again, the library is not there (dc_borrowed).
  */
 #include "dispatch.h"
 #include "internal.h"
@@ -17,65 +20,6 @@
 #include <sys/mman.h>
 
 extern char **environ;
-
-/* ---- fork ------------------------------------------------------------------------------------------------------------------ */
-static pid_t fork_with(pid_t (*real)(void)) {
-	if (!dc_active) return real();
-	dc_share_table(DC_SHARE_FORK);
-	dc_children_prepare();
-	struct dc_arena *copy[DC_SESSIONS];
-	dc_session_before_fork(copy);
-	bool outer = dc_fork_announce(true);
-	pid_t child = real();
-	dc_fork_announce(outer);
-	if (child == 0) dc_forked_child(copy);
-	else dc_session_after_fork(copy);
-	dc_children_made(child);
-	return child;
-}
-
-EXPORT pid_t fork(void) { return fork_with(NEXT(fork)); }
-ALIAS(__fork, fork);
-/* A child that borrows our memory must not touch the tables: it gets its own copy. POSIX allows that. */
-EXPORT pid_t vfork(void) { return fork_with(NEXT(fork)); }
-ALIAS(__vfork, vfork);
-EXPORT pid_t _Fork(void) { return fork_with(NEXT(_Fork)); }
-
-/* glibc's fork inside these is not seen. */
-EXPORT int daemon(int nochdir, int noclose) {
-	dc_children_escaped();
-	dc_share_table(DC_SHARE_ALL);
-	int result = NEXT(daemon)(nochdir, noclose);
-	if (dc_active && result == 0) {
-		dc_forked_child(NULL);
-		for (int fd = 0; fd < 3; fd++) dc_known[fd] = 0;
-	}
-	return result;
-}
-
-EXPORT int forkpty(int *master, char *name, const struct termios *terminal, const struct winsize *size) {
-	dc_children_escaped();
-	dc_share_table(DC_SHARE_ALL);
-	int result = NEXT(forkpty)(master, name, terminal, size);
-	if (dc_active && result == 0) dc_forked_child(NULL);
-	if (result > 0 && master) dc_forget_new(*master);
-	return result;
-}
-
-EXPORT int clone(int (*function)(void *), void *stack, int flags, void *argument, ...) {
-	va_list list;
-	va_start(list, argument);
-	pid_t *parent = va_arg(list, pid_t *);
-	void *tls = va_arg(list, void *);
-	pid_t *child = va_arg(list, pid_t *);
-	va_end(list);
-	if (!(flags & CLONE_VM)) { /* the wiped page tells the child */
-		dc_children_escaped();
-		dc_share_table(DC_SHARE_ALL);
-	}
-	return NEXT(clone)(function, stack, flags, argument, parent, tls, child);
-}
-ALIAS(__clone, clone);
 
 /* ---- the environment ------------------------------------------------------------------------------------------------------- */
 #define ENVIRONMENT_MAX 131072
@@ -92,10 +36,12 @@ struct environment {
 	size_t size;
 };
 
+static TLS struct environment left; /* by a child that borrows our memory, and execs */
+
 /* Async-signal-safe: memory comes from mmap and goes with the exec. */
 static void with_library(struct environment *out, char *const *given) {
 	*out = (struct environment){.list = (char **)given};
-	if (!dc_active || !dc_library_path[0]) return;
+	if (!dc_activated || !dc_library_path[0]) return;
 	const char *preload = value_of(given, "LD_PRELOAD", 10), *directory = value_of(given, "DICICLO_POOL_DIR", 16);
 	const char *syscalls = dc_dispatching ? value_of(given, "DICICLO_SYSCALLS", 16) : "dispatch";
 	bool has_library = preload && strstr(preload, dc_library_path), has_directory = directory && !strcmp(directory, dc_pool_dir);
@@ -119,11 +65,120 @@ static void with_library(struct environment *out, char *const *given) {
 	if (dc_dispatching) list[used++] = strcpy(at + 1, "DICICLO_SYSCALLS=dispatch");
 	list[used] = NULL;
 	*out = (struct environment){.list = list, .map = list, .size = size};
+	if (dc_borrowed) left = *out;
 }
 
-static void drop_environment(const struct environment *environment) {
+static void drop_environment(struct environment *environment) {
 	if (environment->map) dc_raw6(SYS_munmap, (long)environment->map, (long)environment->size, 0, 0, 0, 0);
+	if (dc_borrowed) left.map = NULL;
+	environment->map = NULL;
 }
+
+/* ---- fork ------------------------------------------------------------------------------------------------------------------ */
+static pid_t fork_with(pid_t (*real)(void)) {
+	if (!dc_active()) return real();
+	dc_share_table(DC_SHARE_FORK);
+	dc_children_prepare();
+	struct dc_arena *copy[DC_SESSIONS];
+	dc_session_before_fork(copy);
+	bool outer = dc_fork_announce(true);
+	pid_t child = real();
+	dc_fork_announce(outer);
+	if (child == 0) dc_forked_child(copy);
+	else dc_session_after_fork(copy);
+	dc_children_made(child);
+	return child;
+}
+
+EXPORT pid_t fork(void) { return fork_with(NEXT(fork)); }
+ALIAS(__fork, fork);
+EXPORT pid_t _Fork(void) { return fork_with(NEXT(_Fork)); }
+
+/* ---- vfork ----------------------------------------------------------------------------------------------------------------- */
+TLS int dc_borrowed;
+
+#ifdef __x86_64__
+/* Whether it may be: a dispatched child would have to be told from its parent by its memory. POSIX allows a fork instead. */
+__attribute__((used)) static int vfork_begin(void) {
+	if (dc_dispatching) return 0;
+	if (dc_active()) {
+		dc_share_table(DC_SHARE_FORK);
+		dc_children_prepare();
+	}
+	dc_borrowed++;
+	return 1;
+}
+
+__attribute__((used)) static pid_t vfork_end(long result) {
+	dc_borrowed--;
+	drop_environment(&left);
+	if (dc_active() && result > 0) dc_children_made((pid_t)result);
+	return (pid_t)dc_return(result);
+}
+
+__attribute__((used)) static pid_t vfork_copies(void) { return fork_with(NEXT(fork)); }
+
+/*
+ * The child returns to our caller and goes on there, on the parent's stack: where the return address was is then something else. So it is kept in a register meanwhile, as libc's does (the kernel
+ * preserves rdi).
+ */
+_Static_assert(SYS_vfork == 58, "below");
+EXPORT __attribute__((naked)) pid_t vfork(void) {
+	__asm__("sub $8, %rsp\n"
+		"call vfork_begin\n"
+		"add $8, %rsp\n"
+		"test %eax, %eax\n"
+		"jz vfork_copies\n"
+		"pop %rdi\n"
+		"mov $58, %eax\n"
+		"syscall\n"
+		"push %rdi\n"
+		"test %rax, %rax\n"
+		"jz 1f\n"
+		"mov %rax, %rdi\n"
+		"jmp vfork_end\n"
+		"1: ret\n");
+}
+#else
+EXPORT pid_t vfork(void) { return fork_with(NEXT(fork)); }
+#endif
+ALIAS(__vfork, vfork);
+
+/* glibc's fork inside these is not seen. */
+EXPORT int daemon(int nochdir, int noclose) {
+	dc_children_escaped();
+	dc_share_table(DC_SHARE_ALL);
+	int result = NEXT(daemon)(nochdir, noclose);
+	if (dc_active() && result == 0) {
+		dc_forked_child(NULL);
+		for (int fd = 0; fd < 3; fd++) dc_known[fd] = 0;
+	}
+	return result;
+}
+
+EXPORT int forkpty(int *master, char *name, const struct termios *terminal, const struct winsize *size) {
+	dc_children_escaped();
+	dc_share_table(DC_SHARE_ALL);
+	int result = NEXT(forkpty)(master, name, terminal, size);
+	if (dc_active() && result == 0) dc_forked_child(NULL);
+	if (result > 0 && master) dc_forget_new(*master);
+	return result;
+}
+
+EXPORT int clone(int (*function)(void *), void *stack, int flags, void *argument, ...) {
+	va_list list;
+	va_start(list, argument);
+	pid_t *parent = va_arg(list, pid_t *);
+	void *tls = va_arg(list, void *);
+	pid_t *child = va_arg(list, pid_t *);
+	va_end(list);
+	if (!(flags & CLONE_VM)) { /* the wiped page tells the child */
+		dc_children_escaped();
+		dc_share_table(DC_SHARE_ALL);
+	}
+	return NEXT(clone)(function, stack, flags, argument, parent, tls, child);
+}
+ALIAS(__clone, clone);
 
 /* ---- exec ------------------------------------------------------------------------------------------------------------------ */
 /* A failed exec leaves everything as it was, but for descriptions that are counted as shared from now on. */

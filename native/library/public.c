@@ -9,12 +9,12 @@ EXPORT int diciclo_interface_version(void) { return DICICLO_INTERFACE_VERSION; }
 EXPORT const char *diciclo_version(void) { return DICICLO_RELEASE; }
 
 EXPORT int diciclo_use(const char *pool_directory) {
-	if (dc_active) return (int)dc_return(pool_directory && !strcmp(pool_directory, dc_pool_dir) ? 0 : -EBUSY);
+	if (dc_active()) return (int)dc_return(pool_directory && !strcmp(pool_directory, dc_pool_dir) ? 0 : -EBUSY);
 	return (int)dc_return(dc_mounts_start(pool_directory));
 }
 
 EXPORT int diciclo_attach(void) {
-	if (!dc_active) return (int)dc_return(-ENOTCONN);
+	if (!dc_active()) return (int)dc_return(-ENOTCONN);
 	return (int)dc_return(dc_session() ? 0 : -ECONNREFUSED);
 }
 

@@ -34,7 +34,7 @@ static ssize_t done(struct dc_file *file, int fd, bool write, ssize_t result) {
 
 /* Carried, or false. */
 static bool sequential(int fd, bool write, const struct iovec *iov, int count, int rwf, ssize_t *result) {
-	if (!dc_active || (unsigned)fd >= DC_FD_MAX || !atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return false;
+	if (!dc_active() || (unsigned)fd >= DC_FD_MAX || !atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return false;
 	dc_cancellation_point();
 	struct dc_file *file = dc_file_find(fd);
 	if (!file) return false;
@@ -181,7 +181,7 @@ int64_t dc_seek_file(struct dc_file *file, int fd, off_t offset, int whence) {
 }
 
 EXPORT off_t lseek(int fd, off_t offset, int whence) {
-	struct dc_file *file = dc_active && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	struct dc_file *file = dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
 	if (!file) return NEXT(lseek)(fd, offset, whence);
 	if (atomic_load_explicit(&file->shared, memory_order_relaxed)) {
 		bool locked = atomic_load(&file->forked) && dc_file_lock(file), shared = atomic_load(&file->shared);

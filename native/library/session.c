@@ -197,6 +197,7 @@ struct dc_client *dc_session_if_ready(void) {
 }
 
 struct dc_client *dc_session(void) {
+	if (dc_borrowed) return NULL;
 	struct dc_client *client = dc_session_if_ready();
 	return client ? client : session_slow();
 }
@@ -351,10 +352,10 @@ static bool counted_early(void) {
 }
 
 void dc_stop_carrying(void) {
-	if (!dc_active) return;
+	if (!dc_active()) return;
 	if (counted_early()) dc_session(); /* else nobody would learn what this process leaves to the kernel door, and why */
 	dc_share_table(DC_SHARE_ALL);
 	dc_table_drop_all(true);
 	dc_cwd_drop(true);
-	dc_active = false;
+	dc_activated = false;
 }

@@ -138,7 +138,7 @@ static FILE *kernel_stream(int fd, const char *mode, enum dc_uncarried why) {
 
 EXPORT FILE *fopen(const char *restrict path, const char *restrict mode) {
 	int flags = flags_of(mode);
-	if (!dc_active || !path || flags < 0 || strstr(mode, ",ccs=")) return forget_stream(NEXT(fopen)(path, mode));
+	if (!dc_active() || !path || flags < 0 || strstr(mode, ",ccs=")) return forget_stream(NEXT(fopen)(path, mode));
 	int before = errno, fd = dc_open_carried(AT_FDCWD, path, flags, 0666, 0);
 	if (fd == DC_RESULT_KERNEL) return forget_stream(NEXT(fopen)(path, mode));
 	if (fd < 0) {
@@ -184,7 +184,7 @@ ALIAS(_IO_fdopen, fdopen);
 
 EXPORT int fclose(FILE *stream) {
 	struct wide *wide = ours(stream);
-	if (!wide && stream && dc_active && !dc_dispatching && stream->_fileno >= 0) dc_table_forget(stream->_fileno); /* glibc closes it unseen */
+	if (!wide && stream && dc_active() && !dc_dispatching && stream->_fileno >= 0) dc_table_forget(stream->_fileno); /* glibc closes it unseen */
 	int result = NEXT(fclose)(stream);
 	if (wide) {
 		wide->magic = 0;
@@ -196,7 +196,7 @@ ALIAS(_IO_fclose, fclose);
 
 /* glibc closes, opens and copies onto the old number, all unseen; what comes out is the kernel's. */
 EXPORT FILE *freopen(const char *restrict path, const char *restrict mode, FILE *restrict stream) {
-	if (!dc_active || !stream) return NEXT(freopen)(path, mode, stream);
+	if (!dc_active() || !stream) return NEXT(freopen)(path, mode, stream);
 	int fd = stream->_fileno;
 	struct wide *wide = ours(stream);
 	if (path) dc_count_path(path, DC_UNCARRIED_freopen);

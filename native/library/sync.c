@@ -43,7 +43,7 @@ EXPORT int syncfs(int fd) {
 /* The kernel's sync does not reach user-level filesystems, so each mounted instance is asked, once this process has to do with them or not. */
 EXPORT void sync(void) {
 	NEXT(sync)();
-	struct dc_client *client = dc_active ? dc_session() : NULL;
+	struct dc_client *client = dc_active() ? dc_session() : NULL;
 	uint32_t instances[DC_MOUNTS_MAX];
 	unsigned count = client ? dc_mounts_instances(instances, DC_MOUNTS_MAX) : 0;
 	for (unsigned i = 0; i < count; i++) {

@@ -285,7 +285,7 @@ EXPORT long syscall(long number, ...) {
 	va_start(list, number);
 	for (int i = 0; i < 6; i++) a[i] = va_arg(list, long);
 	va_end(list);
-	return dc_return(dc_active ? dc_syscall(number, a) : dc_raw6(number, a[0], a[1], a[2], a[3], a[4], a[5]));
+	return dc_return(dc_active() ? dc_syscall(number, a) : dc_raw6(number, a[0], a[1], a[2], a[3], a[4], a[5]));
 }
 
 /* liburing makes its system calls inline, but its entry points are symbols. */

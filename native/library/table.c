@@ -113,7 +113,7 @@ static bool reference_live(struct dc_file *file) {
 _Atomic bool dc_ringed;
 
 void dc_ring_made(void) {
-	if (!dc_active) return;
+	if (!dc_active()) return;
 	dc_uncarried(DC_UNCARRIED_uring);
 	if (atomic_exchange(&dc_ringed, true)) return;
 	dc_share_table(DC_SHARE_ALL); /* whoever opens one meanwhile looks at dc_ringed after it is in the table */

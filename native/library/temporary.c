@@ -161,7 +161,7 @@ static int resolve(const char *path, struct resolution *at) {
 }
 
 EXPORT char *realpath(const char *restrict path, char *restrict out) {
-	if (!dc_active || !path || !path[0] || !below_mount(path)) return NEXT(realpath)(path, out);
+	if (!dc_active() || !path || !path[0] || !below_mount(path)) return NEXT(realpath)(path, out);
 	struct resolution at;
 	int before = errno, error = resolve(path, &at);
 	if (!error && !at.length) strcpy(at.done, "/");

@@ -5,7 +5,7 @@
 
 bool dc_locate(int dirfd, const char *path, uint32_t flags, struct dc_place *place, struct dc_file **base) {
 	*base = NULL;
-	if (!dc_active || !path) return false;
+	if (!dc_active() || !path) return false;
 	if (path[0] == '/') {
 		if (dc_absolute_stopped) return false;
 		if (dc_mounts_match(path, place)) {

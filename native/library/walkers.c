@@ -24,7 +24,7 @@ ALIAS(ftw64, ftw);
 
 EXPORT int nftw(const char *path, __nftw_func_t function, int descriptors, int flags) {
 	dc_count_path(path, DC_UNCARRIED_ftw);
-	bool moves = dc_active && !dc_dispatching && (flags & FTW_CHDIR);
+	bool moves = dc_active() && !dc_dispatching && (flags & FTW_CHDIR);
 	if (moves) dc_cwd_untracked(1);
 	int result = NEXT(nftw)(path, function, descriptors, flags);
 	if (moves) dc_cwd_untracked(-1);
@@ -40,7 +40,7 @@ ALIAS(glob64, glob);
 
 /* Every step may change the working directory. */
 EXPORT FTS *fts_open(char *const *paths, int options, int (*compare)(const FTSENT **, const FTSENT **)) {
-	if (dc_active && paths && paths[0]) dc_count_path(paths[0], DC_UNCARRIED_fts);
+	if (dc_active() && paths && paths[0]) dc_count_path(paths[0], DC_UNCARRIED_fts);
 	FTS *result = NEXT(fts_open)(paths, options, compare);
 	dc_cwd_changed();
 	return result;

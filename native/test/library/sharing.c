@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -269,6 +270,72 @@ static void maps(void) {
 	close(fd);
 }
 
+/* A child of vfork borrows the memory: what it does to its descriptors, directory, mask and limits must not show in its parent, but through descriptions that they share. */
+static volatile int borrowed;
+static char *const *inherited_environment;
+
+static void borrowers(void) {
+	char text[64] = {0};
+	static char *const bare[] = {"PATH=/usr/bin:/bin", NULL};
+	struct rlimit limit = {1 << 20, RLIM_INFINITY};
+	int kept = open("kept", O_CREAT | O_RDWR | O_TRUNC, 0644), out = open("out", O_CREAT | O_RDWR | O_TRUNC | O_CLOEXEC, 0644), pair[2];
+	SHOW(write(kept, "0123456789", 10));
+	SHOW(lseek(kept, 3, SEEK_SET));
+	SHOW(pipe(pair));
+	mkdir("deeper", 0755);
+	for (int i = 0; i < 4; i++) {
+		pid_t child = vfork();
+		if (child == 0) {
+			borrowed = i + 1;
+			if (dup2(out, 1) != 1) _exit(10);
+			close(kept);
+			close(pair[0]);
+			dup2(kept < 100 ? pair[1] : 0, out); /* another file under a number of the parent's */
+			int own = open("deeper/own", O_CREAT | O_RDWR | O_APPEND, 0600);
+			if (own < 0 || write(own, "x", 1) != 1 || close(own)) _exit(11);
+			chdir("deeper");
+			umask(0);
+			setrlimit(RLIMIT_FSIZE, &limit);
+			close_range(3, 200, 0);
+			if (i == 1) execl("/no/such/program", "none", NULL);
+			if (i == 3) _exit(12);
+			execle("/bin/sh", "sh", "-c", "echo from $0; pwd | sed 's,.*/,,'; umask", "below", NULL, i == 2 ? bare : inherited_environment);
+			_exit(13);
+		}
+		SHOW(ended(child));
+		if (!getenv("SYSCALLS")) SHOW(borrowed); /* dispatched, it has a copy */
+		SHOW(lseek(kept, 0, SEEK_CUR));
+		SHOW(lseek(out, 0, SEEK_CUR));
+		SHOW(read(kept, text, 1));
+		SHOW(text[0]);
+	}
+	show_file("out");
+	show_file("deeper/own");
+	SHOW(umask(022));
+	SHOW(getrlimit(RLIMIT_FSIZE, &limit));
+	SHOW((long)(limit.rlim_cur == RLIM_INFINITY));
+	SHOW(open("made", O_CREAT | O_WRONLY | O_EXCL, 0666) >= 0);
+	struct stat st;
+	SHOW(stat("made", &st));
+	SHOW(st.st_mode);
+	SHOW(write(pair[1], "p", 1));
+	SHOW(read(pair[0], text, 1));
+	/* A description that a child's child still has is shared for good; one that nobody has is this process's alone again. */
+	int alone = open("alone", O_CREAT | O_RDWR | O_TRUNC | O_CLOEXEC, 0644);
+	SHOW(write(alone, "abc", 3));
+	pid_t child = vfork();
+	if (child == 0) {
+		fcntl(alone, F_SETFD, 0);
+		execle("/bin/sh", "sh", "-c", "(sleep 0.2; eval \"echo later >&$0\") & :", alone == 0 ? "0" : (char[]){(char)('0' + alone % 10), 0}, NULL, inherited_environment);
+		_exit(13);
+	}
+	SHOW(ended(child));
+	for (int round = 0; round < 500 && lseek(alone, 0, SEEK_CUR) != 9; round++) usleep(10000);
+	SHOW(lseek(alone, 0, SEEK_CUR));
+	show_file("alone");
+	close(alone), close(kept), close(out), close(pair[0]), close(pair[1]);
+}
+
 int main(int argc, char **argv) {
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
 	door = getenv("DOOR");
@@ -278,5 +345,7 @@ int main(int argc, char **argv) {
 	appends();
 	locks();
 	maps();
+	inherited_environment = environ;
+	borrowers();
 	return 0;
 }
