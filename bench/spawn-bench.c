@@ -1,7 +1,8 @@
 /*
  * spawn-bench.c - what a program costs from start to end, with the library in front of it and without, in turns.
- * usage: spawn-bench TIMES LIBRARY POOL_DIRECTORY PROGRAM [ARGUMENT]      LIBRARY "-": never
- * Prints the medians, in nanoseconds, as one line of JSON. Run it without the library.
+ * usage: spawn-bench TIMES LIBRARY POOL_DIRECTORY PROGRAM [ARGUMENT]      LIBRARY "-": never. Run it without the library.
+ *        spawn-bench vfork TIMES MIB      what `true` costs a process of so much memory, by vfork; as it is, with the library or without
+ * Prints the medians, in nanoseconds, as one line of JSON.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -46,7 +47,30 @@ static int compare(const void *a, const void *b) {
 	return (x > y) - (x < y);
 }
 
+static int large_parent(int times, size_t bytes) {
+	static uint64_t took[TIMES_MAX];
+	char *memory = malloc(bytes);
+	if (!memory || times < 1 || times > TIMES_MAX) return 2;
+	memset(memory, 1, bytes);
+	for (int i = 0; i < times; i++) {
+		uint64_t start = now_ns();
+		pid_t pid = vfork();
+		if (pid == 0) {
+			execl("/bin/true", "true", NULL);
+			_exit(127);
+		}
+		int status;
+		if (waitpid(pid, &status, 0) != pid || status) return 1;
+		took[i] = now_ns() - start;
+	}
+	qsort(took, (size_t)times, sizeof *took, compare);
+	printf("{\"ns\":%llu}\n", (unsigned long long)took[times / 2]);
+	free(memory);
+	return 0;
+}
+
 int main(int argc, char **argv) {
+	if (argc == 4 && !strcmp(argv[1], "vfork")) return large_parent(atoi(argv[2]), (size_t)atoi(argv[3]) << 20);
 	if (argc < 5) {
 		fprintf(stderr, "usage: spawn-bench TIMES LIBRARY POOL_DIRECTORY PROGRAM [ARGUMENT]\n");
 		return 2;

@@ -9,6 +9,7 @@ import { mountStack } from './sides.mjs';
 import { compile, library, sh } from './stage.mjs';
 
 const TIMES = 200;
+const PARENT_MIB = 256;
 
 function milliseconds(run) {
   const start = process.hrtime.bigint();
@@ -41,6 +42,35 @@ function commandLine(stage, times) {
   return Object.fromEntries(Object.entries(figures).map(([name, list]) => [`${name}Ms`, median(list)]));
 }
 
+/** Programs that live for milliseconds, many of them: on ext4, and on the mount by either door. */
+function git(stage, pool, onHost, onMount) {
+  const bench = compile('spawn-bench');
+  for (const [door, repository] of [
+    ['kernel', onHost],
+    ['kernel', onMount],
+  ])
+    stage.run(pool.bare, door, [
+      'sh',
+      '-ec',
+      `git init -q ${repository}; cd ${repository}; git config user.email a@b; git config user.name x; git config gc.auto 0
+       for i in $(seq 50); do echo $i > f$i; done; git add .; git commit -qm 0`,
+    ]);
+  const commit = (repository, ...library) =>
+    JSON.parse(
+      stage.run(pool.bare, 'kernel', [
+        bench,
+        '30',
+        ...library,
+        'sh',
+        '-ec',
+        `cd ${repository}; echo x >> f1; git add f1; git commit -qm x`,
+      ]),
+    );
+  const ext4 = commit(onHost, '-', '-');
+  const mount = commit(onMount, library, pool.directory);
+  return { ext4Ns: ext4.bareNs, kernelDoorNs: mount.bareNs, libraryNs: mount.preloadedNs };
+}
+
 export async function measure({ stage, pool: get }) {
   say('bench: start: command line, pool');
   const commands = commandLine(stage, 7);
@@ -64,10 +94,15 @@ export async function measure({ stage, pool: get }) {
   };
   // The mount's file without the library goes through the kernel door: ext4's is the bare one.
   programs['cat of a file on the mount'].bareNs = programs['cat of a file on ext4'].bareNs;
-  return { attach, programs, commands };
+  const vfork = { kernel: [], library: [] };
+  for (let round = 0; round < 5; round++)
+    for (const [door, list] of Object.entries(vfork))
+      list.push(JSON.parse(stage.run(pool.bare, door, [compile('spawn-bench'), 'vfork', '40', PARENT_MIB])).ns);
+  const commits = git(stage, pool, path.join(stage.at('side-ext4'), 'repository'), path.join(mount, 'repository'));
+  return { attach, programs, vfork, commits, commands };
 }
 
-export function report({ attach, programs, commands }) {
+export function report({ attach, programs, vfork, commits, commands }) {
   const rows = [['', 'bare', 'under the library', 'difference']];
   for (const [name, { bareNs, preloadedNs }] of Object.entries(programs))
     rows.push([name, nanoseconds(bareNs), nanoseconds(preloadedNs), nanoseconds(preloadedNs - bareNs)]);
@@ -75,6 +110,8 @@ export function report({ attach, programs, commands }) {
   return [
     table("start: programs (the mount's file beside ext4's)", rows),
     `attach ${nanoseconds(attach.attachNs)} (90 % below ${nanoseconds(attach.attachP90Ns)}), with the first answer ${nanoseconds(attach.firstAnswerNs)}`,
+    `a process of ${PARENT_MIB} MiB starts true by vfork: bare ${nanoseconds(median(vfork.kernel))}, under the library ${nanoseconds(median(vfork.library))}`,
+    `git add and commit: ext4 ${nanoseconds(commits.ext4Ns)}, library ${nanoseconds(commits.libraryNs)} (${(commits.libraryNs / commits.ext4Ns).toFixed(2)}), kernel door ${nanoseconds(commits.kernelDoorNs)} (${(commits.kernelDoorNs / commits.ext4Ns).toFixed(2)})`,
     `bare node ${commands.bareNodeMs.toFixed(0)} ms, diciclo pool list ${commands.poolListMs.toFixed(0)} ms`,
     `pool create ${commands.createMs.toFixed(0)} ms, fs mount ${commands.mountMs.toFixed(0)} ms, run with the first write ${commands.firstWriteMs.toFixed(0)} ms: nothing to first I/O ${first.toFixed(0)} ms`,
     '',
