@@ -97,22 +97,30 @@ EXPORT pid_t _Fork(void) { return fork_with(NEXT(_Fork)); }
 /* ---- vfork ----------------------------------------------------------------------------------------------------------------- */
 TLS int dc_borrowed;
 
-#ifdef __x86_64__
-/* Whether it may be: a dispatched child would have to be told from its parent by its memory. POSIX allows a fork instead. */
-__attribute__((used)) static int vfork_begin(void) {
-	if (dc_dispatching) return 0;
+static void lend_memory(void) {
 	if (dc_active()) {
 		dc_share_table(DC_SHARE_FORK);
 		dc_children_prepare();
 	}
 	dc_borrowed++;
+}
+
+static void memory_is_back(long child) {
+	dc_borrowed--;
+	drop_environment(&left);
+	if (dc_active() && child > 0) dc_children_made((pid_t)child);
+}
+
+#ifdef __x86_64__
+/* Whether it may be: a dispatched child would have to be told from its parent by its memory. POSIX allows a fork instead. */
+__attribute__((used)) static int vfork_begin(void) {
+	if (dc_dispatching) return 0;
+	lend_memory();
 	return 1;
 }
 
 __attribute__((used)) static pid_t vfork_end(long result) {
-	dc_borrowed--;
-	drop_environment(&left);
-	if (dc_active() && result > 0) dc_children_made((pid_t)result);
+	memory_is_back(result);
 	return (pid_t)dc_return(result);
 }
 
@@ -176,7 +184,11 @@ EXPORT int clone(int (*function)(void *), void *stack, int flags, void *argument
 		dc_children_escaped();
 		dc_share_table(DC_SHARE_ALL);
 	}
-	return NEXT(clone)(function, stack, flags, argument, parent, tls, child);
+	bool borrows = !dc_dispatching && (flags & (CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_SETTLS)) == (CLONE_VM | CLONE_VFORK);
+	if (borrows) lend_memory();
+	int result = NEXT(clone)(function, stack, flags, argument, parent, tls, child);
+	if (borrows) memory_is_back(result);
+	return result;
 }
 ALIAS(__clone, clone);
 
