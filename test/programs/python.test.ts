@@ -55,7 +55,7 @@ test.each(full ? doors : (['library'] as const))(
       expect(different, mount.output).toEqual([]);
       expect(mount.status).toBe(host.status);
     });
-    // test_largefile, of the long form, has the kernel copy 5 GB by sendfile: 76,000 reads and writes of its door.
+    // test_largefile, of the long form, has the kernel copy 2.5 GB by sendfile, 64 KiB at a time: 76,000 reads and writes of its door.
     if (door === 'library') expect(seen.share).toBeGreaterThan(full ? 0.8 : 0.9);
   },
   full ? 5_000_000 : 900_000,
