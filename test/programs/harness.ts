@@ -102,10 +102,11 @@ export async function carried(pool: TestPool, what: string, action: () => Promis
   );
   // What needed no request is carried too, and in no operation's count.
   const library = total(counts, 'library') + after.leasedReads - before.leasedReads;
-  const share = library / Math.max(1, library + total(counts, 'kernel'));
+  const all = library + total(counts, 'kernel');
+  const share = library / Math.max(1, all);
   const left = Object.entries(uncarried).map(([name, count]) => `${name} ${count}`);
   process.stdout.write(
-    `${what}: ${library} operations, ${(share * 100).toFixed(1)}% by the library; not carried: ${left.join(', ') || 'nothing'}\n`,
+    `${what}: ${all} operations, ${(share * 100).toFixed(1)}% by the library; not carried: ${left.join(', ') || 'nothing'}\n`,
   );
   return { share, operations: counts, uncarried };
 }
