@@ -167,7 +167,9 @@ bool dc_client_abandoned(struct dc_client *client, unsigned index) {
 
 #define SPIN_MAX_NS 200000u /* the queue may say anything */
 #define RESEND_NS 100000000u
-#define LOOK_NS 200000u /* not taken for so long: who was to take it waits for a CPU */
+#define LOOK_NS UINT64_C(200000) /* not taken for so long, nor anybody else's: who was to take it waits for a CPU */
+#define LATER_MAX 4u     /* doublings of that: 3.2 ms */
+#define CALM 255u        /* waits without one, and it comes a step earlier */
 
 static bool worker_is_at(struct dc_client *client, uint32_t cpu) {
 	return atomic_load_explicit(client->worker_cpu, memory_order_relaxed) == cpu;
@@ -210,15 +212,17 @@ static void send_again(struct dc_client *client, unsigned index) {
 }
 
 /* The worker is on this CPU, and runs when we let it. */
-static uint32_t yield_for_answer(struct dc_client *client, struct dc_slot *slot, uint32_t pending, uint32_t cpu) {
+static uint32_t yield_for_answer(struct dc_client *client, unsigned index, uint32_t pending, uint32_t cpu) {
+	struct dc_slot *slot = dc_client_slot(client, index);
+	struct dc_yielding *yielding = &client->use[index].yielding;
 	uint32_t answer = atomic_load_explicit(&slot->answer, memory_order_acquire);
-	if (answer != pending || !dc_yield_pays(&client->yielding)) return answer;
+	if (answer != pending || !dc_yield_pays(yielding)) return answer;
 	uint64_t start = dc_ticks();
 	for (unsigned round = 0; answer == pending && round < DC_YIELDS && worker_is_at(client, cpu); round++) {
 		sched_yield();
 		answer = atomic_load_explicit(&slot->answer, memory_order_acquire);
 	}
-	dc_yield_learn(&client->yielding, answer != pending, dc_ticks() - start, DC_YIELD_SLICE_US);
+	dc_yield_learn(yielding, answer != pending, dc_ticks() - start, DC_YIELD_SLICE_US);
 	return answer;
 }
 
@@ -228,20 +232,45 @@ static void call(struct dc_client *client) {
 	else dc_mailbox_call(client->mailbox);
 }
 
+/* Moves when others are served: they ask again. By mailboxes we know of our own process only. */
+static uint64_t progress(struct dc_client *client) {
+	if (client->queue) return atomic_load_explicit(&client->queue->tail, memory_order_relaxed);
+	return atomic_load_explicit(&client->slept, memory_order_relaxed);
+}
+
+/* Not taken for so long, though others were: it is our turn soon, and one more worker would have the same CPU. Looks cost timers, so they come later, for a while. */
+static void learn_to_wait(struct dc_slot_use *use, bool queued) {
+	if (queued) use->later = LATER_MAX;
+	use->calm = queued ? 0 : use->calm + 1;
+	if (use->later && use->calm == CALM) {
+		use->later--;
+		use->calm = 0;
+	}
+}
+
 /* False: nobody answers any more. */
 static bool sleep_for_answer(struct dc_client *client, unsigned index, uint32_t waiting) {
 	struct dc_slot *slot = dc_client_slot(client, index);
-	for (uint64_t patience_ns = LOOK_NS; atomic_load_explicit(&slot->answer, memory_order_acquire) == waiting;) {
+	struct dc_slot_use *use = &client->use[index];
+	uint64_t seen = progress(client), patience_ns = LOOK_NS << use->later;
+	bool looks = true, queued = false;
+	while (atomic_load_explicit(&slot->answer, memory_order_acquire) == waiting) {
 		if (dc_futex_wait(&slot->answer, waiting, patience_ns) != -ETIMEDOUT) continue;
 		if (is_closed(client)) return false;
-		if (patience_ns == LOOK_NS) {
-			if (!is_taken(client, index)) call(client);
-			patience_ns = RESEND_NS;
+		if (looks) {
+			bool taken = is_taken(client, index);
+			uint64_t now = progress(client);
+			queued = looks = !taken && now != seen && patience_ns < LOOK_NS << LATER_MAX;
+			seen = now;
+			if (!taken && !looks) call(client);
+			patience_ns = looks ? 2 * patience_ns : RESEND_NS;
 			continue;
 		}
 		send_again(client, index);
 		if (patience_ns < 8 * RESEND_NS) patience_ns *= 2;
 	}
+	learn_to_wait(use, queued);
+	atomic_fetch_add_explicit(&client->slept, 1, memory_order_relaxed);
 	return true;
 }
 
@@ -249,7 +278,7 @@ static bool await(struct dc_client *client, unsigned index, uint32_t sequence, u
 	struct dc_slot *slot = dc_client_slot(client, index);
 	const uint32_t pending = DC_ANSWER(sequence, DC_ANSWER_PENDING), waiting = DC_ANSWER(sequence, DC_ANSWER_WAITING);
 	uint32_t answer = pending;
-	if (worker_is_at(client, cpu)) answer = yield_for_answer(client, slot, pending, cpu);
+	if (worker_is_at(client, cpu)) answer = yield_for_answer(client, index, pending, cpu);
 	/* It may have been woken elsewhere meanwhile. */
 	if (answer == pending && !worker_is_at(client, cpu)) {
 		answer = spin_for_answer(client, slot, pending, cpu);

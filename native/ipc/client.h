@@ -21,8 +21,7 @@ struct dc_client {
 	const _Atomic uint32_t *worker_cpu;
 	const uint32_t *spin_ns;
 	_Atomic uint32_t busy_waiters;    /* futex: threads waiting for a slot */
-	_Atomic uint64_t spins, sleeps;   /* how answers were waited for */
-	struct dc_yielding yielding;
+	_Atomic uint64_t sleeps, slept;   /* waits for answers: begun, and ended by them */
 	_Atomic bool severed;             /* the arena is a copy, in a forked child */
 	_Atomic uint32_t post_lock;       /* tried, never waited for: who fails sends a request instead */
 	uint32_t post_unkicked;           /* bytes posted since the service was last woken for them */
@@ -32,6 +31,8 @@ struct dc_client {
 		alignas(DC_CACHE_LINE) _Atomic uint32_t owner; /* thread id of the user, 0: free, DC_OWNER_NOBODY: until its answer comes. One word, so that a thread that jumps away at any instruction leaves its name */
 		uint32_t sequence;
 		uint32_t resent;                               /* sequence of the abandoned request that was put in again */
+		uint8_t later, calm;                           /* when to look whether it waits for nothing: client.c */
+		struct dc_yielding yielding;                   /* what its thread has seen: beside many it does not pay, and alone it still does */
 	} use[DC_REQUEST_SLOTS];
 };
 

@@ -115,7 +115,7 @@ static bool yield(struct dc_receiver *receiver, struct dc_seat *seat) {
 		sched_yield();
 		came = !dc_receiver_empty(receiver);
 	}
-	dc_yield_learn(&seat->yielding, came, dc_ticks() - start, DC_YIELD_PAYS_US);
+	dc_yield_learn(&seat->yielding[seat->again], came, dc_ticks() - start, DC_YIELD_PAYS_US);
 	return came;
 }
 
@@ -179,7 +179,7 @@ static void idle(struct dc_receiver *receiver, struct dc_seat *seat) {
 	bool together = seat->sender_cpu == (uint32_t)sched_getcpu();
 	uint32_t from = RUNNING;
 	bump(&seat->waits);
-	if (!DC_WORKERS_SPINNING(workers) && (!together || dc_yield_pays(&seat->yielding))) {
+	if (!DC_WORKERS_SPINNING(workers) && (!together || dc_yield_pays(&seat->yielding[seat->again]))) {
 		set_state(seat, DC_WORKER_SPIN);
 		publish_cpu(receiver, seat);
 		move(receiver, RUNNING, SPINNING);
@@ -215,6 +215,8 @@ enum dc_take dc_receiver_next(struct dc_receiver *receiver, struct dc_seat *seat
 		taken = dc_mailboxes_take(receiver->mailboxes, &seat->cursor, listened, seat->cpu, item);
 	}
 	if (taken == DC_TAKE_ITEM) {
+		seat->again = *item == seat->last;
+		seat->last = *item;
 		pass_on(receiver);
 		bump(&seat->handled);
 	} else if (taken == DC_TAKE_EMPTY) {

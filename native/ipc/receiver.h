@@ -38,7 +38,9 @@ struct dc_seat {
 	unsigned block_depth;
 	unsigned cursor;       /* mailboxes: whose turn it is */
 	uint64_t spin_ticks;   /* today's budget */
-	struct dc_yielding yielding;
+	uint32_t last;                  /* the request before */
+	bool again;                     /* it was from the same slot: one thread asks */
+	struct dc_yielding yielding[2]; /* learned from several threads that ask, and from one */
 	_Atomic uint32_t state;
 	_Atomic uint64_t handled;  /* requests taken */
 	_Atomic uint64_t waits;    /* how often there was none */

@@ -185,11 +185,11 @@ static void begin(const struct sim_scenario *scenario) {
 		memset(world.arena[i].mailbox, 0, sizeof world.arena[i].mailbox);
 		memset(world.arena[i].slot, 0, 4 * sizeof world.arena[i].slot[0]);
 		dc_client_init(&world.client[i], scenario->mailboxes ? NULL : &world.queue, &world.arena[i], i, 1);
-		if (!scenario->yields) world.client[i].yielding.skip = DC_YIELD_NEVER;
+		for (unsigned slot = 0; slot < DC_REQUEST_SLOTS && !scenario->yields; slot++) world.client[i].use[slot].yielding.skip = DC_YIELD_NEVER;
 		world.wanted[i] = is_hostile(i) ? 0 : scenario->requests * (1 + (i == 0 && !scenario->leaves ? scenario->more_threads : 0));
 		if (scenario->mailboxes && !(scenario->attaches && i == 1)) attach(i);
 	}
-	for (unsigned i = 0; i < scenario->workers && !scenario->yields; i++) world.seat[i].yielding.skip = DC_YIELD_NEVER;
+	for (unsigned i = 0; i < scenario->workers && !scenario->yields; i++) world.seat[i].yielding[0].skip = world.seat[i].yielding[1].skip = DC_YIELD_NEVER;
 	sim_private(world.seat, sizeof world.seat);
 }
 
