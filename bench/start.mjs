@@ -45,11 +45,8 @@ function commandLine(stage, times) {
 /** Programs that live for milliseconds, many of them: on ext4, and on the mount by either door. */
 function git(stage, pool, onHost, onMount) {
   const bench = compile('spawn-bench');
-  for (const [door, repository] of [
-    ['kernel', onHost],
-    ['kernel', onMount],
-  ])
-    stage.run(pool.bare, door, [
+  for (const repository of [onHost, onMount])
+    stage.run(pool.bare, 'kernel', [
       'sh',
       '-ec',
       `git init -q ${repository}; cd ${repository}; git config user.email a@b; git config user.name x; git config gc.auto 0

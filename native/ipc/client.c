@@ -156,8 +156,7 @@ static int notify(struct dc_client *client, unsigned index, uint64_t patience_ns
 
 bool dc_client_abandoned(struct dc_client *client, unsigned index) {
 	struct dc_slot_use *use = &client->use[index];
-	uint32_t word = atomic_load_explicit(&dc_client_slot(client, index)->answer, memory_order_acquire), state = DC_ANSWER_STATE(word);
-	if (state != DC_ANSWER_PENDING && state != DC_ANSWER_WAITING) {
+	if (!dc_answer_awaited(atomic_load_explicit(&dc_client_slot(client, index)->answer, memory_order_acquire))) {
 		dc_client_release(client, index);
 		return true;
 	}

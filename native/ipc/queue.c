@@ -4,11 +4,8 @@
 #include <sched.h>
 
 void dc_queue_mend_header(struct dc_queue *queue, uint32_t running_target, uint32_t spin_ns) {
-	queue->version = DC_LAYOUT_VERSION;
-	queue->slots = DC_QUEUE_SLOTS;
 	queue->running_target = running_target;
 	queue->spin_ns = spin_ns;
-	queue->magic = DC_QUEUE_MAGIC;
 }
 
 void dc_queue_init(struct dc_queue *queue, uint32_t running_target, uint32_t spin_ns) {

@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,7 +23,6 @@
 #define DC_CACHE_LINE 64
 
 /* ---- queue ---------------------------------------------------------------------------------------------------------------- */
-#define DC_QUEUE_MAGIC UINT64_C(0x6475657565716364) /* "dcqueued" */
 #ifndef DC_QUEUE_SHIFT /* tests make it smaller */
 #define DC_QUEUE_SHIFT 10u
 #endif
@@ -66,10 +66,8 @@ struct dc_board {
 	alignas(DC_CACHE_LINE) _Atomic uint32_t wake_reserve;
 };
 
+/* Its layout is that of the arenas, which say which. */
 struct dc_queue {
-	uint64_t magic;
-	uint32_t version;
-	uint32_t slots;
 	uint32_t running_target; /* wake another worker while fewer than this run */
 	uint32_t spin_ns;        /* longest spin that pays on this machine */
 	alignas(DC_CACHE_LINE) _Atomic uint64_t tail;
@@ -119,6 +117,7 @@ _Static_assert(sizeof(struct dc_mailbox) == DC_CACHE_LINE, "mailbox layout");
 #define DC_ANSWER(sequence, state) (((uint32_t)(sequence) << 2) | (state))
 #define DC_ANSWER_STATE(word) ((word) & 3u)
 #define DC_ANSWER_SEQUENCE(word) ((word) >> 2)
+static inline bool dc_answer_awaited(uint32_t word) { return DC_ANSWER_STATE(word) == DC_ANSWER_PENDING || DC_ANSWER_STATE(word) == DC_ANSWER_WAITING; }
 
 /*
  * Posted writes: where an instance writes back, a client that holds a grant puts a write into this ring and is done; the service makes it later, and before anybody can see that it was not made

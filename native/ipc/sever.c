@@ -23,9 +23,9 @@ static void interrupt(struct dc_slot *slot, uint32_t sequence) {
 
 static void copy_slot(struct dc_arena *copy, struct dc_client *client, unsigned index) {
 	struct dc_slot *from = dc_client_slot(client, index), *to = &copy->slot[index];
-	uint32_t state = DC_ANSWER_STATE(atomic_load_explicit(&from->answer, memory_order_acquire));
+	bool awaited = dc_answer_awaited(atomic_load_explicit(&from->answer, memory_order_acquire));
 	memcpy(to, from, sizeof *to);
-	if (state == DC_ANSWER_PENDING || state == DC_ANSWER_WAITING) {
+	if (awaited) {
 		interrupt(to, client->use[index].sequence);
 		return;
 	}

@@ -139,9 +139,12 @@ EXPORT int fcntl(int fd, int command, ...) {
 	va_start(list, command);
 	void *argument = va_arg(list, void *); /* a pointer holds every kind of third argument */
 	va_end(list);
-	if (!dc_active() && (command == F_DUPFD || command == F_DUPFD_CLOEXEC)) dc_children_copied(fd);
-	if (!dc_active()) return NEXT(fcntl)(fd, command, argument);
-	if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
+	bool copies = command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+	if (!dc_active()) {
+		if (copies) dc_children_copied(fd);
+		return NEXT(fcntl)(fd, command, argument);
+	}
+	if (copies) {
 		bool locked = dc_descriptors_lock();
 		int result = NEXT(fcntl)(fd, command, argument);
 		if (result >= 0) copied(fd, result);

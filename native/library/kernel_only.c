@@ -272,8 +272,9 @@ EXPORT ssize_t copy_file_range(int in, off64_t *in_offset, int out, off64_t *out
 
 /* ---- descriptors that leave the process --------------------------------------------------------------------------------------- */
 static void share_rights(const struct msghdr *message) {
-	if (dc_borrowed && message && message->msg_controllen) dc_children_escaped();
-	if (!dc_active() || !message || !message->msg_controllen) return;
+	if (!message || !message->msg_controllen) return;
+	if (dc_borrowed) dc_children_escaped();
+	if (!dc_active()) return;
 	struct msghdr copy = *message;
 	for (struct cmsghdr *header = CMSG_FIRSTHDR(&copy); header; header = CMSG_NXTHDR(&copy, header)) {
 		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS || header->cmsg_len < CMSG_LEN(0)) continue;

@@ -80,7 +80,7 @@ int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const char *c
 	}
 	client->place = place;
 	client->arena = arena;
-	arena->copy = *dc_copying_choice();
+	arena->copy = *dc_copying_choice(); /* for who is answered after this; else pool-init wrote it */
 	client->index = index;
 	client->generation = generation;
 	client->pid = pid;
@@ -98,16 +98,19 @@ int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const char *c
 	return 0;
 }
 
+/* As it says; who says less than is so has nobody look at the rest of its own slots. */
+static unsigned slots_used(struct dc_client_record *client) {
+	uint32_t used = atomic_load_explicit(&client->arena->slots_used, memory_order_relaxed);
+	return used < DC_REQUEST_SLOTS ? used : DC_REQUEST_SLOTS;
+}
+
 /* A worker may have taken the item and not known whose it was. */
 void dc_clients_early(uint32_t index, uint32_t generation) {
 	atomic_thread_fence(memory_order_seq_cst); /* dc_clients_serve's */
 	struct dc_client_record *client = dc_client_get(index, generation);
 	if (!client) return;
-	uint32_t used = atomic_load_explicit(&client->arena->slots_used, memory_order_relaxed);
-	for (unsigned slot = 0; slot < DC_REQUEST_SLOTS && slot < used; slot++) {
-		uint32_t state = DC_ANSWER_STATE(atomic_load_explicit(&client->arena->slot[slot].answer, memory_order_acquire));
-		if (state == DC_ANSWER_PENDING || state == DC_ANSWER_WAITING) dc_workers_item(DC_ITEM(generation, index, slot));
-	}
+	for (unsigned slot = 0, used = slots_used(client); slot < used; slot++)
+		if (dc_answer_awaited(atomic_load_explicit(&client->arena->slot[slot].answer, memory_order_acquire))) dc_workers_item(DC_ITEM(generation, index, slot));
 	dc_client_put(client);
 }
 
@@ -133,8 +136,7 @@ static uint64_t leased_of(_Atomic uint64_t *count) {
 
 /* Threads of a process that was cut off, or attached anew, may wait still. */
 static void answer_waiting(struct dc_client_record *client) {
-	uint32_t used = atomic_load_explicit(&client->arena->slots_used, memory_order_relaxed);
-	for (unsigned slot = 0; slot < DC_REQUEST_SLOTS && slot < used; slot++) dc_client_answer_slot(client, slot, -EIO);
+	for (unsigned slot = 0, used = slots_used(client); slot < used; slot++) dc_client_answer_slot(client, slot, -EIO);
 }
 
 /* The last user has left a client that is gone. */
@@ -187,8 +189,8 @@ void dc_clients_remove(uint32_t index, uint32_t generation) {
 
 /* Whether the slot's request is ours to serve: it waits, and nobody has taken it. */
 static bool claim(struct dc_client_record *client, unsigned index, uint32_t *sequence) {
-	uint32_t word = atomic_load_explicit(&client->arena->slot[index].answer, memory_order_acquire), state = DC_ANSWER_STATE(word);
-	if (state != DC_ANSWER_PENDING && state != DC_ANSWER_WAITING) return false;
+	uint32_t word = atomic_load_explicit(&client->arena->slot[index].answer, memory_order_acquire);
+	if (!dc_answer_awaited(word)) return false;
 	*sequence = DC_ANSWER_SEQUENCE(word);
 	uint32_t done = atomic_load_explicit(&client->done[index], memory_order_relaxed);
 	return done != *sequence + 1 && atomic_compare_exchange_strong(&client->done[index], &done, *sequence + 1);

@@ -9,12 +9,12 @@
 #include "clients.h"
 #include "walk.h"
 
-/* Where the path of a request starts: the handle's directory or the root. `handle` (may be NULL) must be put after. */
-/* Where a client that has it open with these flags finds the file's pages without a request (page_index.h): {region:32, entry:32}, 0: nowhere. */
 /* The slots in whose buffers the data of a write go on (DC_WRITE_GATHER). */
 uint64_t dc_gathered(const struct dc_request *request);
+/* Where a client that has it open with these flags finds the file's pages without a request (page_index.h): {region:32, entry:32}, 0: nowhere. */
 uint64_t dc_shared_place(struct dc_request *request, struct dc_node *node, int flags);
 
+/* Where the path of a request starts: the handle's directory or the root. `handle` (may be NULL) must be put after. */
 struct dc_base {
 	struct dc_handle *handle;
 	struct dc_node *node; /* borrowed */

@@ -139,8 +139,8 @@ static void say(const struct dc_request *request) {
 
 static void recover_slot(struct dc_client_record *client, unsigned index) {
 	struct dc_slot *slot = &client->arena->slot[index];
-	uint32_t word = atomic_load_explicit(&slot->answer, memory_order_acquire), state = DC_ANSWER_STATE(word);
-	if (state != DC_ANSWER_PENDING && state != DC_ANSWER_WAITING) return;
+	uint32_t word = atomic_load_explicit(&slot->answer, memory_order_acquire);
+	if (!dc_answer_awaited(word)) return;
 	if (slot->taken != DC_TAKEN(DC_ANSWER_SEQUENCE(word))) {
 		tally.served++;
 		dc_client_serve_slot(NULL, client, index);

@@ -192,7 +192,7 @@ static void flip_queue(void) {
 	if (!queue) return;
 	for (unsigned i = 0; i < 8; i++) {
 		_Atomic uint64_t *word = &queue->slot[below(DC_QUEUE_SLOTS)].word;
-		switch (below(12)) {
+		switch (below(11)) {
 		case 0: atomic_store(word, next()); break;
 		case 1: atomic_fetch_xor(word, UINT64_C(1) << below(64)); break;
 		case 2: atomic_store(&queue->tail, nasty()); break;
@@ -203,7 +203,6 @@ static void flip_queue(void) {
 		case 7: queue->running_target = (uint32_t)nasty(); break;
 		case 8: queue->spin_ns = (uint32_t)nasty(); break;
 		case 9: atomic_store(&queue->board.wake, (uint32_t)next()); break;
-		case 10: queue->magic = next(); queue->version = (uint32_t)next(); break;
 		default: dc_queue_put(queue, (uint32_t)next() & 0x3fffffff, 1000); break;
 		}
 	}

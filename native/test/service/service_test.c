@@ -28,6 +28,9 @@ static void test_files(struct dc_client *client) {
 	EXPECT(3, write_at(client, handle, 10, "end"));
 	EXPECT(13, read_at(client, handle, 0, text, sizeof text));
 	check(!memcmp(text, "hello\0\0\0\0\0end", 13), "read back", 0);
+	/* A write may go on in other slots' buffers: not in its own again, nor in the ring's. */
+	struct call gathers = {.operation = DC_OP_WRITE, .flags = DC_WRITE_GATHER, .handle = handle, .length = DC_BUFFER_SIZE + 1, .argument0 = UINT64_C(1) << DC_SLOT_POSTS};
+	EXPECT(-EINVAL, harness_call(client, &gathers));
 	EXPECT(0, read_at(client, handle, 13, text, 10));
 	EXPECT(0, open_at(client, "a", O_WRONLY | O_APPEND, 0, &other));
 	EXPECT(1, write_at(client, other, 0, "!"));
