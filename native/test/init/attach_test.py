@@ -15,7 +15,7 @@ class Attach(PoolCase):
         pool = self.pool().start()
         child, answer = self.attach(pool)
         self.assertEqual((answer['result'], answer['epoch']), (0, 1))
-        told = pool.messages('client-add')
+        told = pool.told('client-add', 1)
         self.assertEqual(len(told), 1)
         self.assertEqual([told[0][key] for key in ('client', 'generation', 'pid', 'uid', 'gid', 'command', 'descriptors')],
                          [answer['client'], answer['generation'], answer['pid'], 0, 0, 'attacher', 1])
@@ -25,7 +25,7 @@ class Attach(PoolCase):
         self.assertEqual(os.path.basename(os.readlink(f"/proc/{clients[0]['pid']}/exe")), 'attacher')  # its pid on the host
         child.stdin.close()
         self.assertEqual(child.wait(), 0)
-        gone = wait_for('client-del', lambda: pool.messages('client-del'))
+        gone = pool.told('client-del', 1)
         self.assertEqual((gone[0]['client'], gone[0]['generation']), (answer['client'], answer['generation']))
         self.assertEqual(pool.status()['clients'], [])
 
@@ -33,14 +33,14 @@ class Attach(PoolCase):
         pool = self.pool().start()
         child = pool.spawn('setpriv', '--reuid', '1234', '--regid', '2345', '--groups', '7,8,9', ATTACHER, pool.path('attach.sock'), 'once')
         self.assertEqual(json.loads(child.stdout.readline())['result'], 0)
-        told = pool.messages('client-add')[0]
+        told = pool.told('client-add', 1)[0]
         self.assertEqual((told['uid'], told['gid'], told['groups']), (1234, 2345, [7, 8, 9]))
 
     def test_a_process_that_is_killed(self):
         pool = self.pool().start()
         child, answer = self.attach(pool)
         os.kill(pool.status()['clients'][0]['pid'], signal.SIGKILL)
-        wait_for('client-del', lambda: pool.messages('client-del'))
+        pool.told('client-del', 1)
         child.wait()
 
     def test_others_are_refused(self):
@@ -83,8 +83,8 @@ class Attach(PoolCase):
         second = json.loads(child.stdout.readline())
         self.assertEqual((first['result'], second['result'], first['pid'] == second['pid']), (0, 0, True))
         self.assertNotEqual(first['client'], second['client'])
-        self.assertEqual([message['client'] for message in pool.messages('client-del')], [first['client']])
-        self.assertEqual([client['id'] for client in pool.status()['clients']], [second['client']])
+        self.assertEqual([message['client'] for message in pool.told('client-del', 1)], [first['client']])
+        wait_for('the second alone', lambda: [client['id'] for client in pool.status()['clients']] == [second['client']])
 
     def test_sealed(self):
         pool = self.pool().start()
@@ -117,7 +117,7 @@ class Attach(PoolCase):
             self.assertEqual(json.loads(child.stdout.readline()), {'failed': 0})
         wait_for('no clients', lambda: pool.status()['clients'] == [])
         wait_for('no descriptors', lambda: len(os.listdir(f'/proc/{pool.pid}/fd')) <= before)
-        told = {(message['client'], message['generation']) for message in pool.messages('client-add')}
+        told = {(message['client'], message['generation']) for message in pool.told('client-add', 1600)}
         self.assertEqual(len(told), 1600)  # never the same index and generation again
 
     def test_silent_peers(self):
@@ -150,16 +150,16 @@ time.sleep(2.5)
         pool = self.pool().start()
         pool.set('mute')
         child = pool.spawn(ATTACHER, pool.path('attach.sock'), 'once')
-        wait_for('the client', lambda: pool.messages('client-add'))
+        pool.told('client-add', 1)
         pool.unset('mute')
         pool.kill_service()
         self.assertEqual(json.loads(child.stdout.readline())['result'], 0)
         # And a process that dies while it waits.
         pool.set('mute')
         child = pool.spawn(ATTACHER, pool.path('attach.sock'), 'once')
-        wait_for('the client', lambda: len(pool.messages('client-add')) == 3)
-        os.kill(next(client for client in pool.status()['clients'] if client['id'] == pool.messages('client-add')[2]['client'])['pid'], signal.SIGKILL)
-        wait_for('client-del', lambda: pool.messages('client-del'))
+        third = pool.told('client-add', 3)[2]
+        os.kill(next(client for client in pool.status()['clients'] if client['id'] == third['client'])['pid'], signal.SIGKILL)
+        pool.told('client-del', 1)
         pool.unset('mute')
 
     def test_the_time_it_takes(self):

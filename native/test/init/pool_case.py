@@ -157,6 +157,11 @@ class Pool:
             lines = []
         return [line for line in lines if kind is None or line['type'] == kind]
 
+    def told(self, kind, count):
+        """What the service was told, once there are count of that kind. An attach is answered before it (docs/internals.md), so whoever is attached may be news to it."""
+        wait_for(f'{kind} {count}', lambda: len(self.messages(kind)) >= count)
+        return self.messages(kind)
+
     def log(self, name='init'):
         with open(self.path('log', f'{name}.log')) as file:
             return file.read()
