@@ -9,6 +9,7 @@
  */
 #include <fcntl.h>
 
+#include "appends.h"
 #include "door_internal.h"
 
 #define CROSSING_NS UINT64_C(1000000000)
@@ -90,6 +91,11 @@ static void answer_append(fuse_req_t req, int64_t result) {
 	door_notify_inode(door, number, 0, 0);
 }
 
+/* Whether the kernel may have more of the same append: it ends a request with a page of which it had only a part to write, and at the largest size (appends.c). */
+static bool may_go_on(off_t offset, size_t size) {
+	return (offset + (off_t)size) % DOOR_PAGE_SIZE == 0 && (offset % DOOR_PAGE_SIZE || size >= DOOR_TRANSFER_MAX);
+}
+
 void door_write(fuse_req_t req, fuse_ino_t number, const char *data, size_t size, off_t offset, struct fuse_file_info *info) {
 	struct dc_door *door = door_of(req);
 	bool append = (info->flags & O_APPEND) && !info->writepage; /* mapped pages go where they are */
@@ -102,7 +108,9 @@ void door_write(fuse_req_t req, fuse_ino_t number, const char *data, size_t size
 	struct iovec iov = {(void *)(uintptr_t)data, size};
 	off_t where = offset;
 	door_cached_set(node, DOOR_PAGES);
+	bool held = append && dc_append_hold(node, may_go_on(offset, size));
 	ssize_t length = DOOR_CALL(door, write, context, node, &iov, 1, &where, io_flags(door, info->flags) | (append ? DC_IO_APPEND : 0));
+	if (held) dc_append_release(node, length == (ssize_t)size && may_go_on(offset, size));
 	door_once_end(length, 0);
 	if (length < 0) {
 		door_reply(req, (int)length);

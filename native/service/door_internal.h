@@ -33,6 +33,7 @@
 #define DOOR_OPCODE_STATX 52u
 
 #define DOOR_TRANSFER_MAX (1u << 20)               /* bytes of one read or write */
+#define DOOR_PAGE_SIZE 4096u
 #define DOOR_BUFFER_SIZE (DOOR_TRANSFER_MAX + 4096u)
 #define DOOR_STORE_SPAN (64u << 20)                /* bytes; see push_size */
 #define DOOR_FOREVER 1e9                           /* seconds; the kernel is told when something changes */

@@ -28,7 +28,6 @@
 #include "door_internal.h"
 
 #define STREAK_MAX 8u
-#define PAGE 4096u
 #define LOWERED_BITS 16u
 #define QUIET_NS UINT64_C(2000000000)   /* more than DOOR_SHARED */
 #define LANDING_NS UINT64_C(200000000)  /* more than a reply's way */
@@ -179,7 +178,7 @@ static int push_size(struct dc_door *door, uint64_t number, uint64_t size) {
 }
 
 void door_size_lowered(struct door_entry *entry, uint64_t size) {
-	uint64_t word = atomic_load(&entry->pages), pages = (size + PAGE - 1) / PAGE, next;
+	uint64_t word = atomic_load(&entry->pages), pages = (size + DOOR_PAGE_SIZE - 1) / DOOR_PAGE_SIZE, next;
 	do {
 		uint64_t now = word >> LOWERED_BITS;
 		next = (now < pages ? now : pages) << LOWERED_BITS | (uint16_t)(word + 1);
@@ -188,7 +187,7 @@ void door_size_lowered(struct door_entry *entry, uint64_t size) {
 
 /* `pages` is a lower bound of what the kernel believes: only a push raises it, and only if nothing lowered it meanwhile. Answers that carry a smaller size lower it. */
 static void tell_size(struct dc_door *door, struct view *view, uint64_t size) {
-	uint64_t word = atomic_load(&view->entry->pages), pages = (size + PAGE - 1) / PAGE;
+	uint64_t word = atomic_load(&view->entry->pages), pages = (size + DOOR_PAGE_SIZE - 1) / DOOR_PAGE_SIZE;
 	if (pages <= word >> LOWERED_BITS) return;
 	see_through(door, view);
 	if (push_size(door, view->number, size) == 0) atomic_compare_exchange_strong(&view->entry->pages, &word, pages << LOWERED_BITS | (uint16_t)word);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "appends.h"
 #include "copying.h"
 #include "operations.h"
 #include "posts.h"
@@ -87,8 +88,12 @@ int64_t dc_op_write(struct dc_request *request) {
 	int count = data_of(request, iov);
 	off_t offset = (off_t)request->offset;
 	uint32_t flags = write_flags(handle->flags, request->mask);
-	if (flags & DC_IO_APPEND) dc_once_begin(request, 0);
+	if (flags & DC_IO_APPEND) {
+		dc_append_begin(node);
+		dc_once_begin(request, 0);
+	}
 	ssize_t result = DC_REQUEST_CALL(request, write, node, iov, count, &offset, flags);
+	if (flags & DC_IO_APPEND) dc_append_end(node);
 	if (result >= 0) request->value[0] = (uint64_t)offset + (uint64_t)result;
 	if (flags & DC_IO_APPEND) dc_once_end(request, result);
 	if (result > 0) dc_door_changed_data(request->instance->door, node, offset, result);

@@ -90,7 +90,8 @@ struct dc_node {
 		_Atomic uint32_t opens;           /* open descriptions through the library */
 		_Atomic uint32_t posters;         /* open descriptions whose clients may post writes to this node (service/posts.c) */
 		_Atomic uint32_t readers;         /* reads and leases that had to wait for them, since they last posted */
-		uint64_t reserved[3];
+		_Atomic uint64_t appends;         /* the library's that are under way, and until when they are held back (service/appends.c) */
+		uint64_t reserved[2];
 	} core;
 };
 enum { DC_NODE_UNLINKED = 1u << 0 };

@@ -4,6 +4,8 @@
  */
 #include "suites.h"
 
+#include "appends.h"
+
 #include <dirent.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -75,6 +77,50 @@ void coherence_open_descriptor(void) {
 	CHECK(lseek(fd, 0, SEEK_END) == 2);
 	change_write("f", 2, "XYZ");
 	CHECK(lseek(fd, 0, SEEK_END) == 5 && fstat(fd, &st) == 0 && st.st_size == 5);
+	close(fd);
+}
+
+/* An append that the kernel sends in two parts, between which the library appends. */
+static struct dc_node *appended_to;
+static _Atomic uint64_t parts;
+static void *append_by_library(void *unused) {
+	(void)unused;
+	off_t at = 0;
+	struct iovec iov = {(void *)(uintptr_t)"library\n", 8};
+	struct dc_cred cred = {0};
+	struct dc_context context = {.cred = &cred};
+	dc_append_begin(appended_to);
+	CHECK(DC_FILE_CALL(world.below, write, &context, appended_to, &iov, 1, &at, DC_IO_APPEND) == 8);
+	dc_append_end(appended_to);
+	dc_door_changed_data(world.instance.door, appended_to, at - 8, 8);
+	return NULL;
+}
+static pthread_t appender;
+static void append_in_between(struct dc_node *node) {
+	if (node != appended_to || atomic_fetch_add(&parts, 1)) return;
+	CHECK(pthread_create(&appender, NULL, append_by_library, NULL) == 0);
+	nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL); /* its chance */
+}
+
+void coherence_append_parts(void) {
+	char text[DOOR_PAGE_SIZE];
+	memset(text, 'x', sizeof text - 5);
+	strcpy(text + sizeof text - 6, "\n");
+	change_create("log", text); /* the kernel has nothing of the page that the append begins in */
+	appended_to = stack_node("log");
+	int fd = open(path("log"), O_WRONLY | O_APPEND);
+	world.after[HOOK_WRITE] = append_in_between;
+	CHECK(write(fd, "kern\nel\n", 8) == 8);
+	CHECK(pthread_join(appender, NULL) == 0);
+	CHECK(!strcmp(read_file(backing_path("log")) + strlen(text), "kern\nel\nlibrary\n"));
+	printf("  sent in %llu parts\n", (unsigned long long)atomic_load(&parts));
+	/* What ends with a page and has no other part does not keep the library out for long. */
+	change_truncate("log", DOOR_PAGE_SIZE - 4);
+	CHECK(write(fd, "end\n", 4) == 4);
+	append_by_library(NULL);
+	CHECK(!strcmp(read_file(backing_path("log")) + DOOR_PAGE_SIZE - 4, "end\nlibrary\n"));
+	world.after[HOOK_WRITE] = NULL;
+	stack_forget(appended_to);
 	close(fd);
 }
 

@@ -1,0 +1,18 @@
+/* appends.h - the library's appends to a file, and those that the kernel cuts in two (appends.c). */
+#ifndef DICICLO_SERVICE_APPENDS_H
+#define DICICLO_SERVICE_APPENDS_H
+
+#include <stdbool.h>
+
+#include "diciclo/libservice.h"
+
+#define DC_APPEND_HOLD_US 10000u
+
+/* Around an append of the library, and nothing else: what holds them back may wait for its end. */
+void dc_append_begin(struct dc_node *node);
+void dc_append_end(struct dc_node *node);
+/* Before an append of the kernel's: no append of the library is under way or begins. `more`: the rest of it may follow; else only if this may be the rest of one. Whether they are held back now. */
+bool dc_append_hold(struct dc_node *node, bool more);
+void dc_append_release(struct dc_node *node, bool more); /* `more`: DC_APPEND_HOLD_US from now */
+
+#endif
