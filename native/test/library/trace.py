@@ -56,6 +56,7 @@ WALKERS = ['ftw', 'glob', 'fts']
 # Whose work on the descriptor or on the working directory is the kernel's by design (docs/library.md); the loader's and the kernel's own look at a program.
 BY_DESIGN = {'close', 'dup', 'dup2', 'dup3', 'close_range', 'chdir', 'getcwd', 'execve', 'munmap'}
 BY_DESIGN_FCNTL = ('F_DUPFD', 'F_GETFD', 'F_SETFD', 'F_GETFL', 'F_SETFL')
+DATA_CALLS = {'read', 'readv', 'pread64', 'preadv', 'preadv2', 'write', 'writev', 'pwrite64', 'pwritev', 'pwritev2'}
 PATH_CALLS = {'open', 'stat', 'lstat', 'access', 'mkdir', 'rmdir', 'unlink', 'rename', 'link', 'symlink', 'readlink', 'chmod', 'chown', 'lchown', 'truncate', 'utime', 'utimes', 'mknod', 'statfs', 'creat',
               'getxattr', 'lgetxattr', 'setxattr', 'lsetxattr', 'listxattr', 'llistxattr', 'removexattr', 'lremovexattr'}
 LINE = re.compile(r'^(\d+)\s+\[([0-9a-f]+)\] (\w+)\((.*)$')
@@ -91,6 +92,8 @@ class Trace:
             return None
         # Not the answer; and of the directory an absolute path makes no use.
         name, arguments = found[3], re.sub(r'(?:AT_FDCWD|\d+)<[^>]*>, (?="/)', '', found[4].rsplit(') = ', 1)[0])
+        if name in DATA_CALLS:
+            arguments = re.sub(r'"(?:[^"\\]|\\.)*"', '', arguments)  # a path in a pipe is no name
         below = any(mark in arguments for mark in (f'"{self.mount}/', f'"{self.mount}"', f'<{self.mount}/', f'<{self.mount}>'))
         relative = name in PATH_CALLS and re.match(r'"[^/"]', arguments)
         return (name, line) if below or relative else None
