@@ -191,7 +191,7 @@ static void attach_once(uint64_t out[2]) {
 	if (pid == 0) {
 		struct dc_client own;
 		uint64_t start = dc_monotonic_ns(), took[2];
-		int error = dc_client_attach(&own, socket_path);
+		int error = dc_client_attach(&own, socket_path, NULL);
 		if (error) die("attach", -error);
 		took[0] = dc_monotonic_ns() - start;
 		unsigned at = dc_client_acquire(&own, -1, (uint32_t)getpid());
@@ -229,7 +229,7 @@ int main(int argc, char **argv) {
 	snprintf(socket_path, sizeof socket_path, "%s/attach.sock", argv[1]);
 	if (argc > 2 && atol(argv[2]) > 0) has_server = clock_getcpuclockid((pid_t)atol(argv[2]), &server_clock) == 0;
 	dc_ticks_per_us();
-	int error = dc_client_attach(&client, socket_path);
+	int error = dc_client_attach(&client, socket_path, NULL);
 	if (error) die(socket_path, -error);
 	slot = dc_client_acquire(&client, 0, (uint32_t)gettid());
 	printf("{\"ready\":true}\n");

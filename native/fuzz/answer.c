@@ -81,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	static int lowest = -1;
 	struct dc_client client;
 	input = (struct bytes){data, data + size};
-	int result = dc_client_attach(&client, SOCKET);
+	int result = dc_client_attach(&client, SOCKET, NULL);
 	while (sem_wait(&ready)) continue;
 	if (result == 0) dc_client_detach(&client);
 	if (result > 0) abort();

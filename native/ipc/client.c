@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,6 +18,16 @@
 
 static void raw_close(int fd) {
 	raw(SYS_close, fd, 0, 0, 0, 0, 0);
+}
+
+#define QUICK_NS 50000000 /* an answer that takes longer waits for a service */
+
+/* Signals that the caller has blocked, but for `mask`, come in while the answer is waited for long. */
+static void wait_for_answer(int fd, const uint64_t *mask) {
+	struct pollfd polled = {.fd = fd, .events = POLLIN};
+	struct timespec quick = {.tv_nsec = QUICK_NS};
+	if (!mask || raw(SYS_ppoll, (long)&polled, 1, (long)&quick, 0, 0, 0) != 0) return;
+	while (raw(SYS_ppoll, (long)&polled, 1, 0, (long)mask, sizeof *mask, 0) == -EINTR) continue;
 }
 
 static int receive_answer(int fd, struct dc_attach_answer *answer, int descriptors[2]) {
@@ -35,7 +46,7 @@ static int receive_answer(int fd, struct dc_attach_answer *answer, int descripto
 	return descriptors[0] >= 0 && (descriptors[1] >= 0) == (answer->queue_size != 0) ? 0 : -EPROTO;
 }
 
-static int hello(const char *socket_path, struct dc_attach_answer *answer, int descriptors[2]) {
+static int hello(const char *socket_path, const uint64_t *mask, struct dc_attach_answer *answer, int descriptors[2]) {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	size_t length = strlen(socket_path);
 	if (length >= sizeof address.sun_path) return -ENAMETOOLONG;
@@ -47,6 +58,7 @@ static int hello(const char *socket_path, struct dc_attach_answer *answer, int d
 	do result = raw(SYS_connect, fd, (long)&address, sizeof address, 0, 0, 0);
 	while (result == -EINTR);
 	if (result == 0) result = raw(SYS_sendto, fd, (long)&request, sizeof request, MSG_NOSIGNAL, 0, 0);
+	if (result >= 0) wait_for_answer((int)fd, mask);
 	if (result >= 0) result = receive_answer((int)fd, answer, descriptors);
 	raw_close((int)fd);
 	return (int)result;
@@ -71,10 +83,10 @@ void dc_client_init(struct dc_client *client, struct dc_queue *queue, struct dc_
 	client->generation = generation;
 }
 
-int dc_client_attach(struct dc_client *client, const char *socket_path) {
+int dc_client_attach(struct dc_client *client, const char *socket_path, const uint64_t *mask) {
 	struct dc_attach_answer answer = {0};
 	int descriptors[2] = {-1, -1};
-	int result = hello(socket_path, &answer, descriptors);
+	int result = hello(socket_path, mask, &answer, descriptors);
 	struct dc_queue *queue = NULL;
 	struct dc_arena *arena = NULL;
 	if (result >= 0 && ((answer.queue_size && answer.queue_size != sizeof(struct dc_queue)) || answer.arena_size != DC_ARENA_SIZE)) result = -EPROTO;

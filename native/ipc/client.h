@@ -38,8 +38,8 @@ struct dc_client {
 
 /* On memory that is mapped already; `queue` NULL: by mailbox. */
 void dc_client_init(struct dc_client *client, struct dc_queue *queue, struct dc_arena *arena, uint32_t index, uint32_t generation);
-/* Connects to `socket_path`, maps. 0, or -errno (-EPERM: refused, -ENOENT/-ECONNREFUSED: no pool). Leaves no descriptor open. Raw system calls only. */
-int dc_client_attach(struct dc_client *client, const char *socket_path);
+/* Connects to `socket_path`, maps. `mask`, or NULL: what signals are blocked while a service is waited for. 0, or -errno (-EPERM: refused, -ENOENT/-ECONNREFUSED: no pool). Leaves no descriptor open. Raw system calls only. */
+int dc_client_attach(struct dc_client *client, const char *socket_path, const uint64_t *mask);
 /* Unmaps; the service notices the process's end by itself. */
 void dc_client_detach(struct dc_client *client);
 

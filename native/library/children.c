@@ -30,7 +30,7 @@ void dc_children_escaped(void) {
 }
 
 static bool is_instances(int fd) {
-	return dc_known[fd] == DC_KNOWN_PARENTS || atomic_load(&dc_table[fd]);
+	return dc_known[fd] >= DC_KNOWN_PARENTS || atomic_load(&dc_table[fd]);
 }
 
 void dc_children_copied(int fd) {
@@ -40,7 +40,7 @@ void dc_children_copied(int fd) {
 /* exec and spawn: only if a descriptor of an instance is inherited. */
 void dc_children_inherited(void) {
 	for (int fd = 0; fd < DC_FD_MAX && (parents || dc_borrowed); fd++) {
-		if (fd > atomic_load(&dc_table_high) && fd > dc_inherited_high) break;
+		if (fd > atomic_load(&dc_table_high) && fd > dc_inherited_high && fd > dc_early_high()) break;
 		if (!is_instances(fd)) continue;
 		long flags = k_fcntl(fd, F_GETFD, 0);
 		if (flags < 0 || (flags & FD_CLOEXEC)) continue;
@@ -77,6 +77,8 @@ void dc_children_made(pid_t pid) {
 	atomic_store(&lost, true);
 }
 
+bool dc_children_none(void) { return !atomic_load(&living) && !atomic_load(&lost) && (!ours || !atomic_load(&ours->escaped)); }
+
 static void alone_again(void) {
 	for (int fd = 0; fd <= atomic_load(&dc_table_high); fd++) {
 		struct dc_file *file = atomic_load(&dc_table[fd]) ? dc_file_find(fd) : NULL;
@@ -99,7 +101,7 @@ static void reaped(pid_t pid) {
 	for (int i = 0; i < CHILDREN; i++) {
 		int32_t wanted = pid;
 		if (!atomic_compare_exchange_strong(&child[i], &wanted, 0)) continue;
-		if (atomic_fetch_sub(&living, 1) == 1 && !atomic_load(&lost) && ours && !atomic_load(&ours->escaped)) {
+		if (atomic_fetch_sub(&living, 1) == 1 && dc_children_none()) {
 			int error = errno;
 			alone_again();
 			errno = error;

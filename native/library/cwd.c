@@ -4,13 +4,13 @@
  */
 #include "internal.h"
 
-enum { UNKNOWN, KERNEL, CARRIED };
+enum { UNKNOWN, KERNEL, CARRIED, EARLY }; /* early: below a mount, not adopted yet */
 
 static _Atomic(struct dc_file *) cwd;
-static _Atomic uint64_t state;     /* {generation, UNKNOWN | KERNEL | CARRIED} */
+static _Atomic uint64_t state;     /* {generation, UNKNOWN | KERNEL | CARRIED | EARLY} */
 static _Atomic int untracked;
 
-static struct dc_file *adopt(void) {
+static struct dc_file *adopt(bool *early) {
 	struct stat st;
 	struct dc_place place;
 	if (k_stat(AT_FDCWD, ".", &st, 0) < 0 || !dc_mounts_device(st.st_dev, &place)) return NULL;
@@ -18,7 +18,8 @@ static struct dc_file *adopt(void) {
 		dc_uncarried(DC_UNCARRIED_nested);
 		return NULL;
 	}
-	struct dc_client *client = dc_session();
+	*early = dc_early();
+	struct dc_client *client = *early ? NULL : dc_session();
 	struct dc_file *file = client ? dc_file_of_node(client, &place, &st, -1, O_PATH | O_DIRECTORY) : NULL;
 	if (!file) return NULL;
 	long length = dc_raw6(SYS_getcwd, (long)file->hint, sizeof file->hint, 0, 0, 0, 0);
@@ -43,9 +44,11 @@ struct dc_file *dc_cwd(void) {
 			if (references) dc_file_put(file);
 			continue;
 		}
-		struct dc_file *file = adopt();
+		if ((seen & 3) == EARLY && dc_early()) return NULL;
+		bool early = false;
+		struct dc_file *file = adopt(&early);
 		if (!file) {
-			atomic_compare_exchange_strong(&state, &seen, (seen & ~UINT64_C(3)) | KERNEL);
+			atomic_compare_exchange_strong(&state, &seen, (seen & ~UINT64_C(3)) | (early ? EARLY : KERNEL));
 			return NULL;
 		}
 		struct dc_file *none = NULL;
@@ -57,6 +60,8 @@ struct dc_file *dc_cwd(void) {
 		if (!atomic_compare_exchange_strong(&state, &seen, (seen & ~UINT64_C(3)) | CARRIED)) dc_cwd_drop(true);
 	}
 }
+
+bool dc_cwd_early(void) { return (atomic_load_explicit(&state, memory_order_relaxed) & 3) == EARLY; }
 
 void dc_cwd_changed(void) {
 	if (dc_active()) dc_cwd_drop(true);

@@ -23,6 +23,7 @@
 /* ---- copies ---------------------------------------------------------------------------------------------------------------- */
 /* After the kernel made `to` a copy of `from`. */
 static void copied(int from, int to) {
+	dc_early_shared(from);
 	struct dc_file *file = (unsigned)from < DC_FD_MAX && atomic_load(&dc_table[from]) ? dc_file_find(from) : NULL;
 	if (to < DC_FD_MAX) {
 		dc_table_set(to, file);
@@ -103,6 +104,8 @@ static int64_t write_hint(struct dc_file *file, bool set, uint64_t *hint) {
 	return 0;
 }
 
+static bool is_lock(int command) { return command == F_SETLK || command == F_SETLKW || command == F_OFD_SETLK || command == F_OFD_SETLKW; }
+
 static int64_t carried_fcntl(struct dc_file *file, int fd, int command, long argument, bool *kernel) {
 	switch (command) {
 	case F_GETFL: return dc_file_flags(file, fd) | (file->flags & O_PATH ? 0 : 0100000 /* O_LARGEFILE, as the kernel shows it */);
@@ -152,7 +155,10 @@ EXPORT int fcntl(int fd, int command, ...) {
 		return result;
 	}
 	struct dc_file *file = (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
-	if (!file) return NEXT(fcntl)(fd, command, argument);
+	if (!file) {
+		if (is_lock(command)) dc_locks_of_kernel(fd);
+		return NEXT(fcntl)(fd, command, argument);
+	}
 	bool kernel = false;
 	int64_t result = carried_fcntl(file, fd, command, (long)argument, &kernel);
 	dc_file_put(file);

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -57,6 +58,15 @@ static inline int k_stat(int dirfd, const char *path, struct stat *out, int flag
 static inline long k_lseek(int fd, off_t offset, int whence) { return dc_raw6(SYS_lseek, fd, offset, whence, 0, 0, 0); }
 static inline long k_read(int fd, void *buffer, size_t size) { return dc_raw6(SYS_read, fd, (long)buffer, (long)size, 0, 0, 0); }
 static inline uint32_t k_gettid(void) { return (uint32_t)dc_raw6(SYS_gettid, 0, 0, 0, 0, 0, 0); }
+/* No handler from here on, but for what this thread does itself (a dispatched system call is a signal, too); the mask that was. */
+static inline uint64_t dc_signals_block(void) {
+#define DC_SIGNAL(number) (UINT64_C(1) << ((number) - 1))
+	uint64_t others = ~(DC_SIGNAL(SIGSYS) | DC_SIGNAL(SIGSEGV) | DC_SIGNAL(SIGBUS) | DC_SIGNAL(SIGILL) | DC_SIGNAL(SIGFPE) | DC_SIGNAL(SIGTRAP) | DC_SIGNAL(SIGABRT)), before = 0;
+#undef DC_SIGNAL
+	dc_raw6(SYS_rt_sigprocmask, SIG_BLOCK, (long)&others, (long)&before, sizeof others, 0, 0);
+	return before;
+}
+static inline void dc_signals_restore(uint64_t before) { dc_raw6(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof before, 0, 0); }
 void dc_log(int level, const char *text, const char *subject); /* DICICLO_LOG */
 
 /* A carried call acts on a pending cancellation before it begins, as libc's would; what goes to libc is a cancellation point there. */
@@ -78,7 +88,8 @@ static inline long dc_return(int64_t result) {
 	X(sendmsg, "sendmsg") X(fchdir, "fchdir") X(freopen, "freopen") X(ftw, "ftw") X(glob, "glob") X(fts, "fts") X(two_paths, "two-instances") X(leaves, "leaves") \
 	X(special, "special-file") X(stale, "stale") X(dirfd, "kernel-dirfd") X(proc, "proc-fd") X(inotify, "inotify") X(handle_at, "name-to-handle") X(uring, "io-uring") \
 	X(aio, "aio") X(stdio, "stdio-layout") X(wide, "stdio-wide") X(ids, "ids") X(copy, "copy-range") X(nested, "nested-mount") X(openat2, "openat2") X(mount, "mount") \
-	X(fexecve, "fexecve") X(descriptor, "descriptor-high") X(syscall, "syscall") X(fcntl, "fcntl") X(exclusive, "handle-limit") X(kind, "other-kind") X(limit, "file-size-limit")
+	X(fexecve, "fexecve") X(descriptor, "descriptor-high") X(syscall, "syscall") X(fcntl, "fcntl") X(exclusive, "handle-limit") X(kind, "other-kind") X(limit, "file-size-limit") \
+	X(early, "first-calls")
 enum dc_uncarried {
 #define X(id, text) DC_UNCARRIED_##id,
 	DC_UNCARRIED(X)
@@ -116,6 +127,9 @@ struct dc_client *dc_session(void);
 struct dc_client *dc_session_if_ready(void);
 bool dc_session_was_attached(void); /* also before a fork */
 uint32_t dc_session_life(void); /* a number that is another one in a forked child, however it was forked */
+/* Whether this call, which could be carried, is among the process's first, which are not (early.c); counts it. */
+bool dc_early(void);
+void dc_session_first(uint32_t count); /* as many more of them */
 void dc_session_init(void);
 void dc_session_leave(void); /* the next call attaches anew */
 void dc_stop_carrying(void);  /* from now on this process uses the kernel door for all */
@@ -174,7 +188,7 @@ struct dc_file {
 };
 
 extern _Atomic(struct dc_file *) dc_table[DC_FD_MAX];
-enum { DC_KNOWN_NOT = 1, DC_KNOWN_PARENTS = 2 }; /* looked at, not an instance's; an instance's, from the process that forked us */
+enum { DC_KNOWN_NOT = 1, DC_KNOWN_PARENTS = 2, DC_KNOWN_EARLY = 3, DC_KNOWN_TAKEN = 4 }; /* looked at, not an instance's; an instance's, from the process that forked us; early.c */
 extern uint8_t dc_known[DC_FD_MAX];
 extern int dc_inherited_high;
 extern _Atomic int dc_table_high;
@@ -192,6 +206,16 @@ static inline struct dc_file *dc_file_get(int fd) {
 	if ((unsigned)fd >= DC_FD_MAX || !dc_active()) return NULL;
 	if (atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return dc_file_find(fd);
 	return dc_known[fd] == DC_KNOWN_NOT ? NULL : dc_file_adopt(fd);
+}
+/* For what moves a descriptor's offset. *early: the kernel does it, before dc_early_end. */
+struct dc_file *dc_early_file(int fd, bool *early);
+static inline bool dc_file_moves(int fd) {
+	return (unsigned)fd < DC_FD_MAX && dc_active() && (atomic_load_explicit(&dc_table[fd], memory_order_relaxed) || dc_known[fd] >= DC_KNOWN_EARLY);
+}
+static inline struct dc_file *dc_file_moving(int fd, bool *early) {
+	*early = false;
+	if (!dc_file_moves(fd)) return NULL;
+	return atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : dc_early_file(fd, early);
 }
 struct dc_file *dc_file_new(void); /* one reference */
 void dc_file_reference(struct dc_file *file);
@@ -217,6 +241,21 @@ int dc_file_send(struct dc_file *file, struct dc_call *call); /* result in call-
 /* offset lock; nested calls of one thread (signal handlers) pass */
 bool dc_file_lock(struct dc_file *file);
 void dc_file_unlock(struct dc_file *file, bool locked);
+
+/* ---- early.c ---------------------------------------------------------------------------------------------------------------- */
+extern int dc_patience;           /* calls */
+void dc_early_opened(int fd);     /* by this process, the kernel's, below a mount */
+bool dc_early_own(int fd);        /* it is such a one */
+bool dc_early_is_file(int fd);    /* and a regular file */
+bool dc_early_begin(int fd);      /* the descriptor is such a one, and is not adopted before the end */
+void dc_early_end(void);
+void dc_early_weigh(int fd, const struct iovec *iov, int count); /* it is about to */
+void dc_early_hold(void);         /* none is, until the end */
+struct dc_file *dc_early_adopted(int fd, struct dc_file *file); /* takes the reference; NULL: not now */
+void dc_early_shared(int fd);
+void dc_early_share_all(bool inheritable);
+void dc_early_forked(void);
+int dc_early_high(void);
 
 /* ---- dir.c, where.c -------------------------------------------------------------------------------------------------------- */
 /* One request of the service's records. -errno, 0 at the end. */
@@ -247,16 +286,19 @@ int dc_size_exceeded(void);     /* sends SIGXFSZ, answers -EFBIG */
 /* ---- locks.c --------------------------------------------------------------------------------------------------------------- */
 bool dc_locks_any(const struct dc_file *file); /* this process may hold POSIX locks on the file */
 int dc_locks_prepare(struct dc_file *file);
+void dc_locks_of_kernel(int fd); /* the same for a descriptor of an instance that is not in the table */
 
 /* ---- children.c ------------------------------------------------------------------------------------------------------------ */
 void dc_children_prepare(void);
 void dc_children_made(pid_t pid); /* what fork answered, on both sides */
+bool dc_children_none(void);      /* nobody has what is opened now and was before a fork */
 void dc_children_escaped(void);   /* a process that we do not know may have our descriptions */
 void dc_children_inherited(void); /* exec, spawn */
 void dc_children_copied(int fd);  /* by a child that borrows our memory: under a number that is not in the table */
 
 /* ---- cwd.c ----------------------------------------------------------------------------------------------------------------- */
 struct dc_file *dc_cwd(void); /* referenced; NULL: not below a mount */
+bool dc_cwd_early(void);      /* it is below one, and this process is not attached yet */
 void dc_cwd_changed(void);
 void dc_cwd_untracked(int change); /* +1, -1: somebody moves it behind our back */
 void dc_cwd_drop(bool close_handles);
@@ -299,6 +341,7 @@ struct dc_walk {
 	unsigned restarts;
 	uint32_t mode;       /* of the question */
 	bool kernel, done, sent, held, second; /* sent: by dc_walk_post; second: the request has two paths */
+	bool early;          /* with `kernel`: only because it is among the first calls */
 	bool keeps, asks, kept; /* the answer may be a kept one (dc_walk_keep); a lease on it is asked for; it is a kept one */
 	struct dc_answer answer;
 	char text[PATH_MAX];
@@ -319,6 +362,7 @@ void dc_walk_end(struct dc_walk *walk);
 long dc_walk_finish(struct dc_walk *walk);
 /* Finds where dirfd + path is. False: the kernel's. *base is referenced. */
 bool dc_locate(int dirfd, const char *path, uint32_t flags, struct dc_place *place, struct dc_file **base);
+bool dc_early_base(int dirfd, const char *path); /* the path is below a mount by what it starts at, which is the kernel's for now */
 void dc_count_path(const char *path, enum dc_uncarried which); /* glibc is about to use a path unseen: counted if it is below a mount */
 /* A descriptor that is about to be given to the kernel as a directory. */
 int dc_kernel_dirfd(int dirfd);
@@ -333,6 +377,7 @@ void dc_upgrade_selected(int count, const void *set);         /* fd_set */
 
 /* ---- operations that several wrappers share -------------------------------------------------------------------------------- */
 int dc_open_at(int dirfd, const char *path, int flags, mode_t mode); /* fd, or -1 and errno: what openat does */
+int dc_open_early(const char *path, int flags, mode_t mode); /* carried, or early: fd; -errno; DC_RESULT_KERNEL: neither */
 int dc_open_carried(int dirfd, const char *path, int flags, mode_t mode, uint32_t scope); /* scope: DC_PATH_SCOPE. fd; -errno; DC_RESULT_KERNEL: not ours */
 int dc_close_fd(int fd);
 int dc_file_flags(struct dc_file *file, int fd); /* open(2), as F_GETFL would say */

@@ -97,6 +97,7 @@ EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event
 		dc_file_put(file);
 		return (int)dc_return(place ? -EBADF : -EPERM);
 	}
+	if (operation == EPOLL_CTL_ADD && dc_active() && (unsigned)fd < DC_FD_MAX && dc_early_is_file(fd)) return (int)dc_return(-EPERM);
 	dc_upgrade_fd(fd, DC_UNCARRIED_epoll);
 	return NEXT(epoll_ctl)(epoll, operation, fd, event);
 }
@@ -106,12 +107,13 @@ EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event
 struct lent {
 	struct dc_file *file;
 	int fd;
-	bool locked;
+	bool locked, early;
 };
 
 static void lend(struct lent *lent, int fd, bool moves, enum dc_uncarried why) {
 	lent->fd = fd;
 	lent->locked = false;
+	lent->early = dc_active() && dc_early_begin(fd);
 	lent->file = dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
 	if (!lent->file) return;
 	dc_uncarried(why);
@@ -137,6 +139,7 @@ static void lend_locks(struct lent *a, struct lent *b) {
 }
 
 static void take_back(struct lent *lent) {
+	if (lent->early) dc_early_end();
 	if (!lent->file) return;
 	int error = errno;
 	long offset = atomic_load(&lent->file->shared) ? -1 : k_lseek(lent->fd, 0, SEEK_CUR);

@@ -16,31 +16,44 @@ static struct {
 	_Atomic uint64_t device, ino; /* ino is written last */
 } files[FILES];
 
-bool dc_locks_any(const struct dc_file *file) {
+static bool is_known(uint64_t device, uint64_t ino) {
 	uint32_t count = atomic_load_explicit(&known, memory_order_acquire);
 	if (count > FILES) return true;
 	for (uint32_t i = 0; i < count; i++)
-		if (atomic_load(&files[i].ino) == file->ino && atomic_load(&files[i].device) == file->device) return true;
+		if (atomic_load(&files[i].ino) == ino && atomic_load(&files[i].device) == device) return true;
 	return false;
 }
 
-/* Before a lock is asked for. 0 or -errno. */
-int dc_locks_prepare(struct dc_file *file) {
-	int error = dc_upgrade(file);
-	if (error || dc_locks_any(file)) return error;
+bool dc_locks_any(const struct dc_file *file) { return is_known(file->device, file->ino); }
+
+static void note(uint64_t device, uint64_t ino) {
+	if (is_known(device, ino)) return;
 	uint32_t place = atomic_fetch_add(&known, 1);
 	if (place < FILES) {
-		atomic_store(&files[place].device, file->device);
-		atomic_store(&files[place].ino, file->ino);
+		atomic_store(&files[place].device, device);
+		atomic_store(&files[place].ino, ino);
 	} else {
 		atomic_store(&known, FILES + 1);
 	}
 	for (int fd = 0; fd <= atomic_load(&dc_table_high); fd++) {
 		struct dc_file *other = atomic_load(&dc_table[fd]) ? dc_file_find(fd) : NULL;
-		if (other && other->ino == file->ino && other->device == file->device) dc_upgrade(other);
+		if (other && other->ino == ino && other->device == device) dc_upgrade(other);
 		dc_file_put(other);
 	}
-	return 0;
+}
+
+/* Before a lock is asked for. 0 or -errno. */
+int dc_locks_prepare(struct dc_file *file) {
+	int error = dc_upgrade(file);
+	if (!error) note(file->device, file->ino);
+	return error;
+}
+
+void dc_locks_of_kernel(int fd) {
+	struct stat st;
+	struct dc_place place;
+	if (!dc_active() || (unsigned)fd >= DC_FD_MAX || dc_known[fd] < DC_KNOWN_PARENTS) return;
+	if (k_stat(fd, "", &st, AT_EMPTY_PATH) == 0 && dc_mounts_device(st.st_dev, &place)) note(st.st_dev, st.st_ino);
 }
 
 EXPORT int flock(int fd, int operation) {
@@ -57,6 +70,8 @@ EXPORT int lockf(int fd, int command, off_t length) {
 		if (!error && !atomic_load(&file->shared)) k_lseek(fd, atomic_load(&file->offset), SEEK_SET);
 		dc_file_put(file);
 		if (error) return (int)dc_return(error);
+	} else {
+		dc_locks_of_kernel(fd);
 	}
 	return NEXT(lockf)(fd, command, length);
 }

@@ -172,7 +172,9 @@ int dc_mounts_start(const char *directory) {
 __attribute__((constructor)) static void start(void) {
 	/* Not of who runs a set-user-id program: it would answer that program's file calls. */
 	const char *directory = secure_getenv("DICICLO_POOL_DIR"), *level = secure_getenv("DICICLO_LOG");
+	const char *patience = secure_getenv("DICICLO_PATIENCE");
 	if (level) dc_log_level = level[0] - '0';
+	if (patience && patience[0] >= '0' && patience[0] <= '9') dc_patience = atoi(patience);
 	bool active = directory && dc_mounts_start(directory) == 0;
 	const char *syscalls = active ? secure_getenv("DICICLO_SYSCALLS") : NULL;
 	if (syscalls && !strcmp(syscalls, "dispatch") && dc_dispatch_start() < 0) dc_log(0, "system call dispatch needs Linux 5.11 on x86-64: off in", program_invocation_short_name);

@@ -134,13 +134,27 @@ int dc_open_carried(int dirfd, const char *path, int flags, mode_t mode, uint32_
 	return open_walk(&walk, dirfd, path, flags, mode, scope);
 }
 
+/* Where the walk ended; marked if it is an early one. A nameless file or an O_PATH descriptor is adopted as any other is. */
+static int open_by_kernel(const struct dc_walk *walk, int flags, mode_t mode) {
+	int fd = dc_forget_new(NEXT(openat)(walk->dirfd, walk->path, flags, mode));
+	if (fd >= 0 && walk->early && !(flags & O_PATH) && (flags & O_TMPFILE) != O_TMPFILE) dc_early_opened(fd);
+	return fd;
+}
+
 int dc_open_at(int dirfd, const char *path, int flags, mode_t mode) {
 	if (!dc_active()) return NEXT(openat)(dirfd, path, flags, mode);
 	dc_cancellation_point();
 	struct dc_walk walk;
 	int fd = open_walk(&walk, dirfd, path, flags, mode, 0);
-	if (fd != DC_RESULT_KERNEL) return (int)dc_return(fd);
-	return dc_forget_new(NEXT(openat)(walk.dirfd, walk.path, flags, mode));
+	return fd == DC_RESULT_KERNEL ? open_by_kernel(&walk, flags, mode) : (int)dc_return(fd);
+}
+
+int dc_open_early(const char *path, int flags, mode_t mode) {
+	struct dc_walk walk;
+	int fd = open_walk(&walk, AT_FDCWD, path, flags, mode, 0);
+	if (fd != DC_RESULT_KERNEL || !walk.early) return fd;
+	fd = open_by_kernel(&walk, flags, mode);
+	return fd < 0 ? -errno : fd;
 }
 
 static mode_t mode_of(int flags, va_list list) {

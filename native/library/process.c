@@ -77,6 +77,7 @@ static void drop_environment(struct environment *environment) {
 /* ---- fork ------------------------------------------------------------------------------------------------------------------ */
 static pid_t fork_with(pid_t (*real)(void)) {
 	if (!dc_active()) return real();
+	dc_early_hold();
 	dc_share_table(DC_SHARE_FORK);
 	dc_children_prepare();
 	struct dc_arena *copy[DC_SESSIONS];
@@ -87,6 +88,7 @@ static pid_t fork_with(pid_t (*real)(void)) {
 	if (child == 0) dc_forked_child(copy);
 	else dc_session_after_fork(copy);
 	dc_children_made(child);
+	if (child) dc_early_end();
 	return child;
 }
 
@@ -99,6 +101,7 @@ TLS int dc_borrowed;
 
 static void lend_memory(void) {
 	if (dc_active()) {
+		dc_early_hold();
 		dc_share_table(DC_SHARE_FORK);
 		dc_children_prepare();
 	}
@@ -108,7 +111,9 @@ static void lend_memory(void) {
 static void memory_is_back(long child) {
 	dc_borrowed--;
 	drop_environment(&left);
-	if (dc_active() && child > 0) dc_children_made((pid_t)child);
+	if (!dc_active()) return;
+	if (child > 0) dc_children_made((pid_t)child);
+	dc_early_end();
 }
 
 #ifdef __x86_64__

@@ -11,6 +11,12 @@ static bool left_to_kernel(struct dc_file *file, int fd, bool write) {
 	return atomic_load_explicit(&file->shared, memory_order_relaxed) && !(write && dc_file_flags(file, fd) & O_APPEND);
 }
 
+static ssize_t kernels(int fd, bool writes, const struct iovec *iov, int count, int rwf) {
+	if (rwf) return writes ? NEXT(pwritev2)(fd, iov, count, -1, rwf) : NEXT(preadv2)(fd, iov, count, -1, rwf);
+	if (count == 1) return writes ? NEXT(write)(fd, iov->iov_base, iov->iov_len) : NEXT(read)(fd, iov->iov_base, iov->iov_len);
+	return writes ? NEXT(writev)(fd, iov, count) : NEXT(readv)(fd, iov, count);
+}
+
 /*
  * A description shared by a fork may become ours alone at any moment (children.c), so the kernel's call is made under its lock. False: it just has. Others stay shared for good.
  */
@@ -18,9 +24,7 @@ static bool by_kernel(struct dc_file *file, int fd, bool writes, const struct io
 	bool forked = atomic_load(&file->forked), locked = forked && dc_file_lock(file), shared = atomic_load(&file->shared);
 	if (shared) {
 		dc_uncarried(writes ? DC_UNCARRIED_write_shared : DC_UNCARRIED_read_shared);
-		if (rwf) *result = writes ? NEXT(pwritev2)(fd, iov, count, -1, rwf) : NEXT(preadv2)(fd, iov, count, -1, rwf);
-		else if (count == 1) *result = writes ? NEXT(write)(fd, iov->iov_base, iov->iov_len) : NEXT(read)(fd, iov->iov_base, iov->iov_len);
-		else *result = writes ? NEXT(writev)(fd, iov, count) : NEXT(readv)(fd, iov, count);
+		*result = kernels(fd, writes, iov, count, rwf);
 	}
 	dc_file_unlock(file, locked);
 	return shared;
@@ -34,9 +38,16 @@ static ssize_t done(struct dc_file *file, int fd, bool write, ssize_t result) {
 
 /* Carried, or false. */
 static bool sequential(int fd, bool write, const struct iovec *iov, int count, int rwf, ssize_t *result) {
-	if (!dc_active() || (unsigned)fd >= DC_FD_MAX || !atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return false;
+	if (!dc_file_moves(fd)) return false;
 	dc_cancellation_point();
-	struct dc_file *file = dc_file_find(fd);
+	bool early;
+	struct dc_file *file = dc_file_moving(fd, &early);
+	if (early) {
+		dc_early_weigh(fd, iov, count);
+		*result = kernels(fd, write, iov, count, rwf);
+		dc_early_end();
+		return true;
+	}
 	if (!file) return false;
 	if (left_to_kernel(file, fd, write) && by_kernel(file, fd, write, iov, count, rwf, result)) {
 		dc_file_put(file);
@@ -49,7 +60,10 @@ static bool sequential(int fd, bool write, const struct iovec *iov, int count, i
 static bool positioned(int fd, bool write, const struct iovec *iov, int count, off_t offset, int rwf, ssize_t *result) {
 	dc_cancellation_point();
 	struct dc_file *file = dc_file_get(fd);
-	if (!file) return false;
+	if (!file) {
+		dc_early_weigh(fd, iov, count);
+		return false;
+	}
 	if (write && atomic_load_explicit(&file->shared, memory_order_relaxed)) dc_file_flags(file, fd);
 	ssize_t answer = offset < 0 ? -EINVAL : dc_transfer(file, write, iov, count, offset, rwf);
 	dc_file_put(file);
@@ -181,8 +195,13 @@ int64_t dc_seek_file(struct dc_file *file, int fd, off_t offset, int whence) {
 }
 
 EXPORT off_t lseek(int fd, off_t offset, int whence) {
-	struct dc_file *file = dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
-	if (!file) return NEXT(lseek)(fd, offset, whence);
+	bool early;
+	struct dc_file *file = dc_file_moving(fd, &early);
+	if (!file) {
+		off_t position = NEXT(lseek)(fd, offset, whence);
+		if (early) dc_early_end();
+		return position;
+	}
 	if (atomic_load_explicit(&file->shared, memory_order_relaxed)) {
 		bool locked = atomic_load(&file->forked) && dc_file_lock(file), shared = atomic_load(&file->shared);
 		off_t position = -1;

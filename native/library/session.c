@@ -20,6 +20,7 @@ struct state { /* one page, cleared by the kernel in a forked child */
 	_Atomic uint32_t attaching; /* thread id */
 	_Atomic uint64_t retry_ns;
 	_Atomic uint32_t life;      /* 0: nobody asked yet */
+	_Atomic uint32_t first;     /* calls that were left to the kernel door: early.c */
 };
 
 static struct state *state;
@@ -109,15 +110,14 @@ void dc_forked_child(struct dc_arena *copy[DC_SESSIONS]) {
 	uint32_t before = thread.tid;
 	thread.tid = 0;
 	dc_descriptors_reset();
+	dc_early_forked();
 	struct dc_client *client = atomic_exchange(&current, NULL);
 	/* Whatever the fork came on top of may have its address still. */
 	for (unsigned i = 0; i < DC_SESSIONS; i++)
 		if (clients[i].arena) dc_client_sever(&clients[i], copy ? copy[i] : NULL, before, dc_tid());
-	if (client) {
-		dc_table_drop_all(false);
-		for (unsigned i = 0; i < DC_UNCARRIED_COUNT; i++)
-			if (atomic_load(&early[i])) atomic_store(&early[i], 0);
-	}
+	for (unsigned i = 0; i < DC_UNCARRIED_COUNT; i++)
+		if (atomic_load(&early[i])) atomic_store(&early[i], 0);
+	if (client) dc_table_drop_all(false);
 	dc_cwd_drop(false);
 }
 
@@ -149,12 +149,12 @@ static void count_early(struct dc_client *client) {
 		if (atomic_load_explicit(&early[i], memory_order_relaxed)) count_uncarried(client->arena, i, atomic_exchange(&early[i], 0));
 }
 
-static void attach(void) {
+static void attach_blocked(const uint64_t *before) {
 	char path[sizeof dc_pool_dir + 16];
 	strcpy(path, dc_pool_dir);
 	strcat(path, "/attach.sock");
 	struct dc_client *client = spare_client();
-	int error = client ? dc_client_attach(client, path) : -ENOMEM;
+	int error = client ? dc_client_attach(client, path, before) : -ENOMEM;
 	if (error) {
 		dc_log(1, "cannot attach, the kernel door serves:", path);
 		atomic_store(&state->retry_ns, dc_monotonic_ns() + (error == -EPERM ? UINT64_MAX / 4 : 500000000u));
@@ -167,6 +167,19 @@ static void attach(void) {
 	atomic_store(&was_attached, true);
 	atomic_store_explicit(&current, client, memory_order_release);
 	atomic_store_explicit(&state->phase, READY, memory_order_release);
+}
+
+/* A signal handler that left it by longjmp would leave this process attaching for good. */
+static void attach(void) {
+	uint64_t before = dc_signals_block();
+	uint32_t none = NONE;
+	if (atomic_compare_exchange_strong(&state->phase, &none, ATTACHING)) {
+		notice_fork();
+		atomic_store(&state->attaching, dc_tid());
+		attach_blocked(&before);
+		dc_futex_wake(&state->phase, INT_MAX);
+	}
+	dc_signals_restore(before);
 }
 
 static struct dc_client *session_slow(void) {
@@ -184,11 +197,7 @@ static struct dc_client *session_slow(void) {
 			dc_futex_wait(&state->phase, ATTACHING, 1000000);
 			continue;
 		}
-		if (!atomic_compare_exchange_strong(&state->phase, &phase, ATTACHING)) continue;
-		notice_fork();
-		atomic_store(&state->attaching, dc_tid());
 		attach();
-		dc_futex_wake(&state->phase, INT_MAX);
 	}
 }
 
@@ -200,6 +209,15 @@ struct dc_client *dc_session(void) {
 	if (dc_borrowed) return NULL;
 	struct dc_client *client = dc_session_if_ready();
 	return client ? client : session_slow();
+}
+
+void dc_session_first(uint32_t count) { atomic_fetch_add_explicit(&state->first, count, memory_order_relaxed); }
+
+bool dc_early(void) {
+	if (!state || dc_borrowed || atomic_load_explicit(&state->phase, memory_order_relaxed) != NONE || atomic_load_explicit(&state->first, memory_order_relaxed) >= (uint32_t)dc_patience) return false;
+	dc_session_first(1);
+	dc_uncarried(DC_UNCARRIED_early);
+	return true;
 }
 
 void dc_session_leave(void) {
@@ -347,7 +365,7 @@ void dc_call_end(struct dc_call *call) {
 
 static bool counted_early(void) {
 	for (unsigned i = 0; i < DC_UNCARRIED_COUNT; i++)
-		if (atomic_load_explicit(&early[i], memory_order_relaxed)) return true;
+		if (i != DC_UNCARRIED_early && atomic_load_explicit(&early[i], memory_order_relaxed)) return true;
 	return false;
 }
 

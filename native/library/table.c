@@ -157,9 +157,10 @@ static void raise_high(int fd) {
 }
 
 void dc_table_set(int fd, struct dc_file *file) {
-	dc_known[fd] = 0;
 	if (file) raise_high(fd);
-	dc_file_put(atomic_exchange_explicit(&dc_table[fd], file, memory_order_acq_rel));
+	struct dc_file *before = atomic_exchange_explicit(&dc_table[fd], file, memory_order_acq_rel);
+	dc_known[fd] = 0; /* behind it: early.c */
+	dc_file_put(before);
 }
 
 /* The kernel gave out a number that we thought in use: it was closed behind our back. */
@@ -217,13 +218,16 @@ struct dc_file *dc_file_adopt(int fd) {
 	if (fd < 0 || fd >= DC_FD_MAX) return NULL;
 	struct stat st;
 	struct dc_place place;
+	bool own = dc_early_own(fd), attaches = own || dc_session_was_attached();
+	if (attaches && (own || dc_known[fd] == DC_KNOWN_PARENTS) && dc_early()) return NULL;
 	if (k_stat(fd, "", &st, AT_EMPTY_PATH) < 0) return NULL;
 	if (!dc_mounts_device(st.st_dev, &place)) {
 		dc_known[fd] = DC_KNOWN_NOT;
 		return NULL;
 	}
-	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return NULL;
-	struct dc_client *client = dc_session_was_attached() ? dc_session() : dc_session_if_ready();
+	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return dc_early_shared(fd), NULL;
+	if (attaches && dc_known[fd] == 0 && dc_early()) return NULL;
+	struct dc_client *client = attaches ? dc_session() : dc_session_if_ready();
 	if (!client) return NULL;
 	long flags = k_fcntl(fd, F_GETFL, 0);
 	if (flags < 0 || (flags & O_PATH && !S_ISDIR(st.st_mode))) return NULL;
@@ -234,6 +238,8 @@ struct dc_file *dc_file_adopt(int fd) {
 		return NULL;
 	}
 	atomic_store(&file->kernel, true);
+	if (own && !file->directory) return dc_early_adopted(fd, file);
+	dc_early_shared(fd); /* where a directory's cookies are, the kernel knows */
 	atomic_store(&file->shared, true);
 	struct dc_file *none = NULL;
 	raise_high(fd);

@@ -22,7 +22,7 @@ static bool below_mount(const char *path) {
 	struct dc_file *base = NULL;
 	bool found = dc_locate(AT_FDCWD, path, 0, &place, &base);
 	dc_file_put(base);
-	return found;
+	return found || dc_early_base(AT_FDCWD, path);
 }
 
 /* The six X in front of the suffix, or NULL: EINVAL. */

@@ -127,7 +127,9 @@ void dc_share_file(struct dc_file *file) {
 }
 
 int dc_share_fd(int fd) {
-	if (!dc_active() || (unsigned)fd >= DC_FD_MAX || !atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return 0;
+	if (!dc_active() || (unsigned)fd >= DC_FD_MAX) return 0;
+	dc_early_shared(fd);
+	if (!atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return 0;
 	struct dc_file *file = dc_file_find(fd);
 	if (!file) return 0;
 	dc_share_file(file);
@@ -136,7 +138,9 @@ int dc_share_fd(int fd) {
 }
 
 void dc_share_table(enum dc_share which) {
-	if (!dc_active() || !dc_session_if_ready()) return;
+	if (!dc_active()) return;
+	if (which != DC_SHARE_FORK) dc_early_share_all(which == DC_SHARE_INHERITABLE);
+	if (!dc_session_if_ready()) return;
 	for (int fd = 0; fd <= atomic_load(&dc_table_high); fd++) {
 		if (!atomic_load(&dc_table[fd])) continue;
 		long cloexec = which == DC_SHARE_INHERITABLE ? k_fcntl(fd, F_GETFD, 0) : 0;

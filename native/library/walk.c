@@ -32,6 +32,11 @@ bool dc_locate(int dirfd, const char *path, uint32_t flags, struct dc_place *pla
 	return true;
 }
 
+bool dc_early_base(int dirfd, const char *path) {
+	if (!dc_active() || !path || path[0] == '/' || !path[0]) return false;
+	return dirfd == AT_FDCWD ? dc_cwd_early() : (unsigned)dirfd < DC_FD_MAX && dc_known[dirfd] == DC_KNOWN_EARLY;
+}
+
 int dc_kernel_dirfd(int dirfd) {
 	if (dirfd >= 0) dc_upgrade_fd(dirfd, DC_UNCARRIED_dirfd);
 	return dirfd;
@@ -44,7 +49,7 @@ void dc_walk_start(struct dc_walk *walk, int dirfd, const char *path, uint32_t f
 	walk->base = NULL;
 	walk->result = 0;
 	walk->restarts = 0;
-	walk->kernel = walk->done = walk->sent = walk->held = walk->second = walk->keeps = walk->asks = walk->kept = false;
+	walk->early = walk->kernel = walk->done = walk->sent = walk->held = walk->second = walk->keeps = walk->asks = walk->kept = false;
 }
 
 static bool to_kernel(struct dc_walk *walk) {
@@ -89,9 +94,13 @@ bool dc_walk_next(struct dc_walk *walk, enum dc_operation operation) {
 	if (walk->done) return false;
 	if (walk->kernel) return to_kernel(walk);
 	walk->client = NULL;
-	if (!dc_locate(walk->dirfd, walk->path, walk->flags, &walk->place, &walk->base)) return to_kernel(walk);
+	if (!dc_locate(walk->dirfd, walk->path, walk->flags, &walk->place, &walk->base)) {
+		walk->early = dc_early_base(walk->dirfd, walk->path);
+		return to_kernel(walk);
+	}
 	walk->length = strnlen(walk->place.rest, PATH_MAX);
-	walk->client = walk->base ? walk->base->client : dc_session();
+	walk->client = walk->base ? walk->base->client : dc_session_if_ready();
+	if (!walk->client && !(walk->early = dc_early())) walk->client = dc_session();
 	if (!walk->client || strnlen(walk->path, PATH_MAX) >= PATH_MAX) {
 		dc_file_put(walk->base);
 		walk->base = NULL;

@@ -381,7 +381,7 @@ int main(int argc, char **argv) {
 	mount_path = argv[2];
 	state = (strtoull(argv[4], NULL, 10) + 1) * UINT64_C(0x9e3779b97f4a7c15);
 	deadline_ns = dc_monotonic_ns() + strtoull(argv[5], NULL, 10) * 1000000u;
-	int error = dc_client_attach(&client, attach_path);
+	int error = dc_client_attach(&client, attach_path, NULL);
 	char own[64];
 	bool fields = !strcmp(mode->name, "fields");
 	snprintf(own, sizeof own, "%s/%s", fields ? "lies" : "own", fields ? "file" : mode->name);
@@ -393,7 +393,7 @@ int main(int argc, char **argv) {
 	for (; mode->round && !over(); rounds++) mode->round();
 	bool cut = atomic_load(&client.arena->closed);
 	struct dc_client again;
-	int second = cut ? dc_client_attach(&again, attach_path) : 0;
+	int second = cut ? dc_client_attach(&again, attach_path, NULL) : 0;
 	printf("{\"mode\": \"%s\", \"pid\": %d, \"rounds\": %llu, \"cut\": %s, \"again\": %d, \"once\": %d}\n", mode->name, (int)getpid(), (unsigned long long)rounds, cut ? "true" : "false", second, once);
 	return once != 0;
 }

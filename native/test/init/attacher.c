@@ -25,7 +25,7 @@ static const char *path;
 
 static int attach(struct dc_client *client) {
 	uint64_t before = dc_monotonic_ns();
-	int result = dc_client_attach(client, path);
+	int result = dc_client_attach(client, path, NULL);
 	printf("{\"result\": %d, \"client\": %u, \"generation\": %u, \"epoch\": %llu, \"us\": %llu, \"pid\": %d}\n", result, result ? 0 : client->index, result ? 0 : client->generation,
 		(unsigned long long)(result ? 0 : client->epoch), (unsigned long long)(dc_monotonic_ns() - before) / 1000, (int)getpid());
 	fflush(stdout);
@@ -55,7 +55,7 @@ static int storm(int count) {
 		pid_t pid = fork();
 		if (pid == 0) {
 			struct dc_client client;
-			_exit(dc_client_attach(&client, path) ? 1 : 0);
+			_exit(dc_client_attach(&client, path, NULL) ? 1 : 0);
 		}
 		int status;
 		waitpid(pid, &status, 0);

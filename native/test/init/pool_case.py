@@ -14,6 +14,7 @@ if os.geteuid() != 0 or not os.access('/dev/fuse', os.R_OK | os.W_OK):
     print('skipped: root and /dev/fuse are needed')
     sys.exit(77)
 
+os.environ.setdefault('DICICLO_PATIENCE', '0')
 INIT = os.environ['DICICLO_POOL_INIT']
 ENTER = os.environ['DICICLO_ENTER']
 FAKE = os.environ['DICICLO_FAKE_SERVICE']
