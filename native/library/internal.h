@@ -377,6 +377,7 @@ void dc_upgrade_selected(int count, const void *set);         /* fd_set */
 
 /* ---- operations that several wrappers share -------------------------------------------------------------------------------- */
 int dc_open_at(int dirfd, const char *path, int flags, mode_t mode); /* fd, or -1 and errno: what openat does */
+void dc_kernel_wanted(const struct dc_file *file); /* the kernel is to act on an open file */
 int dc_open_early(const char *path, int flags, mode_t mode); /* carried, or early: fd; -errno; DC_RESULT_KERNEL: neither */
 int dc_open_carried(int dirfd, const char *path, int flags, mode_t mode, uint32_t scope); /* scope: DC_PATH_SCOPE. fd; -errno; DC_RESULT_KERNEL: not ours */
 int dc_close_fd(int fd);

@@ -117,6 +117,7 @@ static void lend(struct lent *lent, int fd, bool moves, enum dc_uncarried why) {
 	lent->file = dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
 	if (!lent->file) return;
 	dc_uncarried(why);
+	dc_kernel_wanted(lent->file);
 	dc_upgrade(lent->file);
 	refresh_size(fd);
 	if (!moves || (atomic_load(&lent->file->shared) && !atomic_load(&lent->file->forked))) {

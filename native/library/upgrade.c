@@ -99,6 +99,7 @@ int dc_upgrade_fd(int fd, enum dc_uncarried why) {
 	struct dc_file *file = dc_file_find(fd);
 	if (!file) return 0;
 	if (why < DC_UNCARRIED_COUNT) dc_uncarried(why);
+	dc_kernel_wanted(file);
 	int result = dc_upgrade(file);
 	dc_file_put(file);
 	return result;
@@ -106,6 +107,7 @@ int dc_upgrade_fd(int fd, enum dc_uncarried why) {
 
 /* From now on the kernel's offset is the truth. */
 static void share(struct dc_file *file, bool forked) {
+	if (!atomic_load(&file->kernel)) dc_kernel_wanted(file);
 	if (dc_upgrade(file) < 0) return;
 	if (!forked) atomic_store(&file->forked, false);
 	if (atomic_load(&file->shared)) return;
