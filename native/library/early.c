@@ -6,7 +6,8 @@
  * never pays much more than twice what the better door would have cost (the ski-rental bound). Both doors show the same files at any time, so nobody sees the difference but by the clock.
  *
  * What is opened meanwhile has the kernel door's own descriptor, and is marked (DC_KNOWN_EARLY): it was opened by this process and its open description is nobody else's, so once the process is
- * attached it is adopted with its offset, as if the library had opened it. Whatever gives the description to others before that takes the mark away, and it is adopted like any inherited one.
+ * attached it is adopted with its offset, as if the library had opened it. Whatever gives the description to others before that takes the mark away, and it is adopted like any inherited one; after a fork
+ * it is the children's, too, while there are any (DC_KNOWN_EARLY_FORKED).
  * A call of the kernel's that moves the offset of a marked descriptor is counted while it is under way; with one under way none is adopted. Between the look at that count and the entry in the table
  * (one system call) the mark says DC_KNOWN_TAKEN, and such calls wait. A signal handler that leaves one by longjmp leaves it counted: then those descriptors stay the kernel door's.
  */
@@ -60,7 +61,7 @@ bool dc_early_begin(int fd) {
 	for (;;) {
 		atomic_fetch_add(&under_way, 1);
 		uint8_t mark = mark_of(fd);
-		if (mark == DC_KNOWN_EARLY) return true;
+		if (mark == DC_KNOWN_EARLY || mark == DC_KNOWN_EARLY_FORKED) return true;
 		atomic_fetch_sub(&under_way, 1);
 		if (mark != DC_KNOWN_TAKEN) return false;
 		sched_yield();
@@ -99,14 +100,15 @@ static bool still_names(int fd, const struct dc_file *file) {
 }
 
 static bool take(int fd, struct dc_file *file) {
-	if (!change_mark(fd, DC_KNOWN_EARLY, DC_KNOWN_TAKEN)) return false;
+	uint8_t mark = mark_of(fd);
+	if (mark < DC_KNOWN_EARLY || mark == DC_KNOWN_TAKEN || !change_mark(fd, mark, DC_KNOWN_TAKEN)) return false;
 	long offset = atomic_load(&under_way) || !still_names(fd, file) ? -1 : k_lseek(fd, 0, SEEK_CUR);
 	if (offset < 0) {
-		change_mark(fd, DC_KNOWN_TAKEN, DC_KNOWN_EARLY);
+		change_mark(fd, DC_KNOWN_TAKEN, mark);
 		return false;
 	}
 	atomic_store(&file->offset, offset);
-	bool alone = dc_children_none();
+	bool alone = mark == DC_KNOWN_EARLY || dc_children_none();
 	atomic_store(&file->forked, !alone);
 	atomic_store(&file->shared, !alone);
 	dc_table_set(fd, file);
@@ -121,11 +123,19 @@ struct dc_file *dc_early_adopted(int fd, struct dc_file *file) {
 	return dc_file_find(fd);
 }
 
+static void remark(int fd, uint8_t to) {
+	uint8_t mark;
+	while ((mark = mark_of(fd)) >= DC_KNOWN_EARLY && mark != to)
+		if (mark == DC_KNOWN_TAKEN || !change_mark(fd, mark, to)) sched_yield();
+}
+
 /* The description may be somebody else's too from now on. */
 void dc_early_shared(int fd) {
-	if ((unsigned)fd >= DC_FD_MAX) return;
-	while (dc_known[fd] >= DC_KNOWN_EARLY && !change_mark(fd, DC_KNOWN_EARLY, 0))
-		if (mark_of(fd) == DC_KNOWN_TAKEN) sched_yield();
+	if ((unsigned)fd < DC_FD_MAX) remark(fd, 0);
+}
+
+void dc_early_forks(void) {
+	for (int fd = 0; fd <= atomic_load(&high); fd++) remark(fd, DC_KNOWN_EARLY_FORKED);
 }
 
 void dc_early_share_all(bool inheritable) {

@@ -188,7 +188,8 @@ struct dc_file {
 };
 
 extern _Atomic(struct dc_file *) dc_table[DC_FD_MAX];
-enum { DC_KNOWN_NOT = 1, DC_KNOWN_PARENTS = 2, DC_KNOWN_EARLY = 3, DC_KNOWN_TAKEN = 4 }; /* looked at, not an instance's; an instance's, from the process that forked us; early.c */
+/* Looked at, not an instance's; an instance's, from the process that forked us; and early.c's: opened by this process, that and then a fork, about to be in the table. */
+enum { DC_KNOWN_NOT = 1, DC_KNOWN_PARENTS = 2, DC_KNOWN_EARLY = 3, DC_KNOWN_EARLY_FORKED = 4, DC_KNOWN_TAKEN = 5 };
 extern uint8_t dc_known[DC_FD_MAX];
 extern int dc_inherited_high;
 extern _Atomic int dc_table_high;
@@ -254,6 +255,7 @@ void dc_early_hold(void);         /* none is, until the end */
 struct dc_file *dc_early_adopted(int fd, struct dc_file *file); /* takes the reference; NULL: not now */
 void dc_early_shared(int fd);
 void dc_early_share_all(bool inheritable);
+void dc_early_forks(void);        /* between dc_early_hold and the end */
 void dc_early_forked(void);
 int dc_early_high(void);
 

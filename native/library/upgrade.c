@@ -141,7 +141,8 @@ int dc_share_fd(int fd) {
 
 void dc_share_table(enum dc_share which) {
 	if (!dc_active()) return;
-	if (which != DC_SHARE_FORK) dc_early_share_all(which == DC_SHARE_INHERITABLE);
+	if (which == DC_SHARE_FORK) dc_early_forks();
+	else dc_early_share_all(which == DC_SHARE_INHERITABLE);
 	if (!dc_session_if_ready()) return;
 	for (int fd = 0; fd <= atomic_load(&dc_table_high); fd++) {
 		if (!atomic_load(&dc_table[fd])) continue;
