@@ -118,8 +118,20 @@ int dc_client_add(struct dc_pool *pool, const struct dc_peer *peer, struct dc_at
 	return 0;
 }
 
+/* Clients of which the service has not said yet that it has them, or has let go of them. More than so many and it is behind: then who attaches waits, or it would never catch up with processes that come and go. */
+#define BEHIND 16u
+
+static bool is_behind(const struct dc_pool *pool) {
+	unsigned told = 0;
+	for (uint32_t index = 0; index < DC_POOL_CLIENTS_MAX && told <= BEHIND; index++) {
+		const struct dc_client_slot *client = pool->clients[index];
+		told += client && (client->state == DC_CLIENT_ADDING || (client->state == DC_CLIENT_LEAVING && !client->cut));
+	}
+	return told > BEHIND;
+}
+
 bool dc_client_need_not_wait(const struct dc_client_slot *client) {
-	return client->pool->service.state == DC_SERVICE_RUNNING && dc_trusts_pool(client->pool);
+	return client->pool->service.state == DC_SERVICE_RUNNING && dc_trusts_pool(client->pool) && !is_behind(client->pool);
 }
 
 /* What its process asks is answered by nobody. */
