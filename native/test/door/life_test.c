@@ -285,7 +285,7 @@ void life_once(void) {
  */
 #define MAKERS 3u
 static _Atomic bool killing_over;
-static _Atomic unsigned once_done, once_doubt;
+static _Atomic unsigned once_done, once_doubt, makers_begun;
 
 /* A name that a step left behind or not: after EIO either is right. */
 static bool step(int result, const char *what) {
@@ -304,6 +304,7 @@ static bool present(const char *name) {
 static void *make_and_remove(void *argument) {
 	unsigned maker = (unsigned)(uintptr_t)argument;
 	char first[32], second[32], third[32];
+	atomic_fetch_add(&makers_begun, 1);
 	for (unsigned i = 0; !atomic_load(&killing_over); i++) {
 		snprintf(first, sizeof first, "m%u-%u", maker, i);
 		snprintf(second, sizeof second, "n%u-%u", maker, i);
@@ -346,6 +347,7 @@ void life_kills(void) {
 		world.host.epoch++;
 		CHECK(read(ready[0], &c, 1) == 1);
 		for (uintptr_t j = 0; i == 0 && j < MAKERS; j++) CHECK(pthread_create(&makers[j], NULL, make_and_remove, (void *)j) == 0);
+		while (atomic_load(&makers_begun) < MAKERS) usleep(1000); /* a thread that begins holds the address sanitizer's allocator, which a fork would copy as it is */
 		unsigned before = atomic_load(&once_done); /* each service gets something done, however busy the machine */
 		while (atomic_load(&once_done) == before) usleep(1000);
 		random = random * 1103515245u + 12345u;
