@@ -284,18 +284,20 @@ void life_once(void) {
  * KILLS: how many (default 40).
  */
 #define MAKERS 3u
-static _Atomic bool killing_over;
-static _Atomic unsigned once_done, once_doubt, makers_begun;
+static struct { /* shared: the makers are a process of their own, so that who forks the services has no threads, with locks of the address sanitizer in their hands */
+	_Atomic bool over;
+	_Atomic unsigned done, doubt;
+} *killing;
 
 /* A name that a step left behind or not: after EIO either is right. */
 static bool step(int result, const char *what) {
 	if (result == 0) {
-		atomic_fetch_add(&once_done, 1);
+		atomic_fetch_add(&killing->done, 1);
 		return true;
 	}
 	if (errno != EIO) fprintf(stderr, "  %s: %s\n", what, strerror(errno));
 	CHECK(errno == EIO);
-	atomic_fetch_add(&once_doubt, 1);
+	atomic_fetch_add(&killing->doubt, 1);
 	return false;
 }
 static bool present(const char *name) {
@@ -304,8 +306,7 @@ static bool present(const char *name) {
 static void *make_and_remove(void *argument) {
 	unsigned maker = (unsigned)(uintptr_t)argument;
 	char first[32], second[32], third[32];
-	atomic_fetch_add(&makers_begun, 1);
-	for (unsigned i = 0; !atomic_load(&killing_over); i++) {
+	for (unsigned i = 0; !atomic_load(&killing->over); i++) {
 		snprintf(first, sizeof first, "m%u-%u", maker, i);
 		snprintf(second, sizeof second, "n%u-%u", maker, i);
 		snprintf(third, sizeof third, "l%u-%u", maker, i);
@@ -328,14 +329,28 @@ static void *make_and_remove(void *argument) {
 	return NULL;
 }
 
+static pid_t start_makers(int go) {
+	pid_t pid = fork();
+	if (pid) return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	pthread_t makers[MAKERS];
+	char c;
+	CHECK(read(go, &c, 1) == 1);
+	for (uintptr_t j = 0; j < MAKERS; j++) CHECK(pthread_create(&makers[j], NULL, make_and_remove, (void *)j) == 0);
+	for (unsigned j = 0; j < MAKERS; j++) pthread_join(makers[j], NULL);
+	_exit(0);
+}
+
 void life_kills(void) {
 	if (!kernel_resends()) return;
 	unsigned kills = getenv("KILLS") ? (unsigned)atoi(getenv("KILLS")) : 40, random = 1;
-	pthread_t makers[MAKERS];
-	int ready[2];
+	int ready[2], go[2], status;
 	char c;
 	world_stack();
-	CHECK(pipe(ready) == 0);
+	CHECK(pipe(ready) == 0 && pipe(go) == 0);
+	killing = mmap(NULL, sizeof *killing, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(killing != MAP_FAILED);
+	pid_t makers = start_makers(go[0]);
 	for (unsigned i = 0; i <= kills; i++) {
 		pid_t service = fork();
 		if (service == 0) {
@@ -346,22 +361,22 @@ void life_kills(void) {
 		}
 		world.host.epoch++;
 		CHECK(read(ready[0], &c, 1) == 1);
-		for (uintptr_t j = 0; i == 0 && j < MAKERS; j++) CHECK(pthread_create(&makers[j], NULL, make_and_remove, (void *)j) == 0);
-		while (atomic_load(&makers_begun) < MAKERS) usleep(1000); /* a thread that begins holds the address sanitizer's allocator, which a fork would copy as it is */
-		unsigned before = atomic_load(&once_done); /* each service gets something done, however busy the machine */
-		while (atomic_load(&once_done) == before) usleep(1000);
+		if (i == 0) CHECK(write(go[1], "g", 1) == 1);
+		unsigned before = atomic_load(&killing->done); /* each service gets something done, however busy the machine */
+		while (atomic_load(&killing->done) == before && waitpid(makers, &status, WNOHANG) == 0) usleep(1000);
+		CHECK(atomic_load(&killing->done) != before);
 		random = random * 1103515245u + 12345u;
 		usleep((random >> 8) % 20000);
-		if (i < kills) CHECK(kill(service, SIGKILL) == 0 && waitpid(service, NULL, 0) == service);
-		if (i < kills) continue;
-		atomic_store(&killing_over, true);
-		for (unsigned j = 0; j < MAKERS; j++) pthread_join(makers[j], NULL);
+		if (i == kills) {
+			atomic_store(&killing->over, true);
+			CHECK(waitpid(makers, &status, 0) == makers && status == 0);
+		}
 		CHECK(kill(service, SIGKILL) == 0 && waitpid(service, NULL, 0) == service);
 	}
-	close(ready[0]);
-	close(ready[1]);
+	for (int i = 0; i < 2; i++) close(ready[i]), close(go[i]);
 	world_door(true, 8);
-	printf("  %u kills: %u operations answered, %u in doubt\n", kills, atomic_load(&once_done), atomic_load(&once_doubt));
+	printf("  %u kills: %u operations answered, %u in doubt\n", kills, atomic_load(&killing->done), atomic_load(&killing->doubt));
+	munmap(killing, sizeof *killing);
 }
 
 /* Nonsense in place of the INIT request is refused; the descriptor is closed, nothing else happens. */
