@@ -107,8 +107,10 @@ async function main() {
   await failure('no copy onto', fsp.copyFile('big', 'lines', fs.constants.COPYFILE_EXCL));
   await fsp.mkdir('tree/a/b/c', { recursive: true });
   await fsp.writeFile('tree/a/1', '1');
-  await fsp.symlink('../a', 'tree/a/up');
   await fsp.link('tree/a/1', 'tree/a/b/2');
+  // Before there is a cycle: how far node follows one has differed between two runs on ext4.
+  show('readdir', (await fsp.readdir('tree', { recursive: true })).sort());
+  await fsp.symlink('../a', 'tree/a/up');
   show(
     'nlink',
     fs.statSync('tree/a/1').nlink,
@@ -117,8 +119,7 @@ async function main() {
     path.relative(process.cwd(), await fsp.realpath('tree/a/up/b')),
   );
   show(
-    'readdir',
-    (await fsp.readdir('tree', { recursive: true })).sort(),
+    'types',
     (await fsp.readdir('tree/a', { withFileTypes: true }))
       .map((entry) => `${entry.name}${entry.isDirectory() ? '/' : ''}${entry.isSymbolicLink() ? '@' : ''}`)
       .sort(),
