@@ -18,7 +18,7 @@
 #define UNTIL_RELEASED (UINT64_MAX >> UNDER_WAY_BITS)
 #define LOOK_NS 20000
 
-unsigned dc_append_hold_us = 10000;
+_Atomic unsigned dc_append_hold_us = 10000;
 
 static uint64_t now_us(void) { return dc_now_ns() / 1000; }
 

@@ -2,11 +2,12 @@
 #ifndef DICICLO_SERVICE_APPENDS_H
 #define DICICLO_SERVICE_APPENDS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "diciclo/libservice.h"
 
-extern unsigned dc_append_hold_us; /* how long the second part of an append is waited for: 10 ms */
+extern _Atomic unsigned dc_append_hold_us; /* how long the second part of an append is waited for: 10 ms */
 
 /* Around an append of the library, and nothing else: what holds them back may wait for its end. */
 void dc_append_begin(struct dc_node *node);
