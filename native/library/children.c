@@ -81,7 +81,7 @@ bool dc_children_none(void) { return !atomic_load(&living) && !atomic_load(&lost
 
 static void alone_again(void) {
 	for (int fd = 0; fd <= atomic_load(&dc_table_high); fd++) {
-		struct dc_file *file = atomic_load(&dc_table[fd]) ? dc_file_find(fd) : NULL;
+		struct dc_file *file = dc_file_in_table(fd);
 		if (file && atomic_load(&file->forked)) {
 			bool locked = dc_file_lock(file);
 			long offset = fd <= STDERR_FILENO || file->flags & O_PATH ? -1 : k_lseek(fd, 0, SEEK_CUR);

@@ -24,7 +24,7 @@
 /* After the kernel made `to` a copy of `from`. */
 static void copied(int from, int to) {
 	dc_early_shared(from);
-	struct dc_file *file = (unsigned)from < DC_FD_MAX && atomic_load(&dc_table[from]) ? dc_file_find(from) : NULL;
+	struct dc_file *file = dc_file_in_table(from);
 	if (to < DC_FD_MAX) {
 		dc_table_set(to, file);
 		if (!file && (unsigned)from < DC_FD_MAX && dc_known[from] == DC_KNOWN_PARENTS) {
@@ -154,7 +154,7 @@ EXPORT int fcntl(int fd, int command, ...) {
 		dc_descriptors_unlock(locked);
 		return result;
 	}
-	struct dc_file *file = (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	struct dc_file *file = dc_file_in_table(fd);
 	if (!file) {
 		if (is_lock(command)) dc_locks_of_kernel(fd);
 		return NEXT(fcntl)(fd, command, argument);
@@ -183,7 +183,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...) {
 	va_start(list, request);
 	void *argument = va_arg(list, void *);
 	va_end(list);
-	struct dc_file *file = dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	struct dc_file *file = dc_file_in_table(fd);
 	if (!file) return NEXT(ioctl)(fd, request, argument);
 	int64_t result = DC_RESULT_KERNEL;
 	switch (request) {

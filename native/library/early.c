@@ -24,6 +24,8 @@ static _Atomic uint32_t under_way; /* calls that move the offset of a marked des
 static _Atomic int high = -1;
 static _Atomic uint32_t life;      /* dc_session_life of those marks */
 
+static bool is_marked(int fd) { return (unsigned)fd < DC_FD_MAX && dc_active() && dc_known[fd] >= DC_KNOWN_EARLY; }
+
 static uint8_t mark_of(int fd) { return __atomic_load_n(&dc_known[fd], __ATOMIC_SEQ_CST); }
 
 static bool change_mark(int fd, uint8_t from, uint8_t to) { return __atomic_compare_exchange_n(&dc_known[fd], &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }
@@ -43,9 +45,9 @@ void dc_early_opened(int fd) {
 }
 
 bool dc_early_own(int fd) {
-	if (dc_known[fd] < DC_KNOWN_EARLY) return false;
+	if (!is_marked(fd)) return false;
 	notice_fork();
-	return dc_known[fd] >= DC_KNOWN_EARLY;
+	return is_marked(fd);
 }
 
 bool dc_early_is_file(int fd) {
@@ -57,7 +59,7 @@ bool dc_early_is_file(int fd) {
 int dc_early_high(void) { return atomic_load_explicit(&high, memory_order_relaxed); }
 
 bool dc_early_begin(int fd) {
-	if ((unsigned)fd >= DC_FD_MAX || dc_known[fd] < DC_KNOWN_EARLY) return false;
+	if (!is_marked(fd)) return false;
 	for (;;) {
 		atomic_fetch_add(&under_way, 1);
 		uint8_t mark = mark_of(fd);
@@ -70,7 +72,7 @@ bool dc_early_begin(int fd) {
 
 /* What is read or written by the kernel. */
 void dc_early_weigh(int fd, const struct iovec *iov, int count) {
-	if ((unsigned)fd < DC_FD_MAX && dc_known[fd] >= DC_KNOWN_EARLY && count > 0 && iov->iov_len >= WEIGHT) dc_session_first((uint32_t)(iov->iov_len < MUCH ? iov->iov_len / WEIGHT : MUCH / WEIGHT));
+	if (is_marked(fd) && count > 0 && iov->iov_len >= WEIGHT) dc_session_first((uint32_t)(iov->iov_len < MUCH ? iov->iov_len / WEIGHT : MUCH / WEIGHT));
 }
 
 /* Not below zero, in a child that was forked by a signal handler on top of such a call. */
@@ -93,16 +95,11 @@ struct dc_file *dc_early_file(int fd, bool *early) {
 	}
 }
 
-/* Another thread may have closed the number meanwhile, and it may name something else. */
-static bool still_names(int fd, const struct dc_file *file) {
-	struct stat st;
-	return k_stat(fd, "", &st, AT_EMPTY_PATH) == 0 && st.st_ino == file->ino && st.st_dev == file->device;
-}
-
 static bool take(int fd, struct dc_file *file) {
 	uint8_t mark = mark_of(fd);
 	if (mark < DC_KNOWN_EARLY || mark == DC_KNOWN_TAKEN || !change_mark(fd, mark, DC_KNOWN_TAKEN)) return false;
-	long offset = atomic_load(&under_way) || !still_names(fd, file) ? -1 : k_lseek(fd, 0, SEEK_CUR);
+	/* Another thread may have closed the number meanwhile, and it may name something else. */
+	long offset = atomic_load(&under_way) || !dc_names_file(fd, file) ? -1 : k_lseek(fd, 0, SEEK_CUR);
 	if (offset < 0) {
 		change_mark(fd, DC_KNOWN_TAKEN, mark);
 		return false;
@@ -125,14 +122,13 @@ struct dc_file *dc_early_adopted(int fd, struct dc_file *file) {
 
 static void remark(int fd, uint8_t to) {
 	uint8_t mark;
+	if (!is_marked(fd)) return;
 	while ((mark = mark_of(fd)) >= DC_KNOWN_EARLY && mark != to)
 		if (mark == DC_KNOWN_TAKEN || !change_mark(fd, mark, to)) sched_yield();
 }
 
 /* The description may be somebody else's too from now on. */
-void dc_early_shared(int fd) {
-	if ((unsigned)fd < DC_FD_MAX) remark(fd, 0);
-}
+void dc_early_shared(int fd) { remark(fd, 0); }
 
 void dc_early_forks(void) {
 	for (int fd = 0; fd <= atomic_load(&high); fd++) remark(fd, DC_KNOWN_EARLY_FORKED);
@@ -140,7 +136,7 @@ void dc_early_forks(void) {
 
 void dc_early_share_all(bool inheritable) {
 	for (int fd = 0; fd <= atomic_load(&high); fd++) {
-		if (dc_known[fd] < DC_KNOWN_EARLY) continue;
+		if (!is_marked(fd)) continue;
 		long flags = inheritable ? k_fcntl(fd, F_GETFD, 0) : 0;
 		if (flags >= 0 && !(flags & FD_CLOEXEC)) dc_early_shared(fd);
 	}

@@ -208,6 +208,10 @@ static inline struct dc_file *dc_file_get(int fd) {
 	if (atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return dc_file_find(fd);
 	return dc_known[fd] == DC_KNOWN_NOT ? NULL : dc_file_adopt(fd);
 }
+/* As dc_file_find, for descriptors of which most are not in the table. */
+static inline struct dc_file *dc_file_in_table(int fd) {
+	return (unsigned)fd < DC_FD_MAX && dc_active() && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+}
 /* For what moves a descriptor's offset. *early: the kernel does it, before dc_early_end. */
 struct dc_file *dc_early_file(int fd, bool *early);
 static inline bool dc_file_moves(int fd) {
@@ -215,8 +219,8 @@ static inline bool dc_file_moves(int fd) {
 }
 static inline struct dc_file *dc_file_moving(int fd, bool *early) {
 	*early = false;
-	if (!dc_file_moves(fd)) return NULL;
-	return atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : dc_early_file(fd, early);
+	struct dc_file *file = dc_file_in_table(fd);
+	return file || !dc_file_moves(fd) ? file : dc_early_file(fd, early);
 }
 struct dc_file *dc_file_new(void); /* one reference */
 void dc_file_reference(struct dc_file *file);
@@ -238,6 +242,12 @@ void dc_placeholder_named(int fd, const struct dc_file *file); /* it is in the t
 void dc_numbers_begin(void);
 void dc_numbers_end(void);
 int dc_file_send(struct dc_file *file, struct dc_call *call); /* result in call->slot->result; ESTALE as EIO */
+
+/* Whether the kernel's descriptor is of that file. */
+static inline bool dc_names_file(int fd, const struct dc_file *file) {
+	struct stat st;
+	return k_stat(fd, "", &st, AT_EMPTY_PATH) == 0 && st.st_ino == file->ino && st.st_dev == file->device;
+}
 
 /* offset lock; nested calls of one thread (signal handlers) pass */
 bool dc_file_lock(struct dc_file *file);

@@ -91,13 +91,13 @@ EXPORT int pselect(int count, fd_set *restrict in, fd_set *restrict out, fd_set 
 
 /* A file is not waited for, say disk filesystems; FUSE's files would be taken. */
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event) {
-	struct dc_file *file = operation == EPOLL_CTL_ADD && dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	struct dc_file *file = operation == EPOLL_CTL_ADD ? dc_file_in_table(fd) : NULL;
 	if (file) {
 		bool place = file->flags & O_PATH;
 		dc_file_put(file);
 		return (int)dc_return(place ? -EBADF : -EPERM);
 	}
-	if (operation == EPOLL_CTL_ADD && dc_active() && (unsigned)fd < DC_FD_MAX && dc_early_is_file(fd)) return (int)dc_return(-EPERM);
+	if (operation == EPOLL_CTL_ADD && dc_early_is_file(fd)) return (int)dc_return(-EPERM);
 	dc_upgrade_fd(fd, DC_UNCARRIED_epoll);
 	return NEXT(epoll_ctl)(epoll, operation, fd, event);
 }
@@ -113,8 +113,8 @@ struct lent {
 static void lend(struct lent *lent, int fd, bool moves, enum dc_uncarried why) {
 	lent->fd = fd;
 	lent->locked = false;
-	lent->early = dc_active() && dc_early_begin(fd);
-	lent->file = dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	lent->early = dc_early_begin(fd);
+	lent->file = dc_file_in_table(fd);
 	if (!lent->file) return;
 	dc_uncarried(why);
 	dc_kernel_wanted(lent->file);

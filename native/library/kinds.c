@@ -24,7 +24,7 @@
 
 /* ---- terminals: the two that every program asks, without the kernel ---------------------------------------------------------- */
 static bool no_terminal(int fd) {
-	struct dc_file *file = dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	struct dc_file *file = dc_file_in_table(fd);
 	if (!file) return false;
 	errno = file->flags & O_PATH ? EBADF : ENOTTY;
 	dc_file_put(file);

@@ -36,7 +36,7 @@ static void note(uint64_t device, uint64_t ino) {
 		atomic_store(&known, FILES + 1);
 	}
 	for (int fd = 0; fd <= atomic_load(&dc_table_high); fd++) {
-		struct dc_file *other = atomic_load(&dc_table[fd]) ? dc_file_find(fd) : NULL;
+		struct dc_file *other = dc_file_in_table(fd);
 		if (other && other->ino == ino && other->device == device) dc_upgrade(other);
 		dc_file_put(other);
 	}
@@ -63,7 +63,7 @@ EXPORT int flock(int fd, int operation) {
 
 /* glibc's calls fcntl without being seen; it counts from the current offset. */
 EXPORT int lockf(int fd, int command, off_t length) {
-	struct dc_file *file = dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load(&dc_table[fd]) ? dc_file_find(fd) : NULL;
+	struct dc_file *file = dc_file_in_table(fd);
 	if (file) {
 		dc_uncarried(DC_UNCARRIED_lock);
 		int error = dc_locks_prepare(file);

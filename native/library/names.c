@@ -222,7 +222,7 @@ EXPORT int rename(const char *from, const char *to) {
 }
 
 static bool nameless(int fd) {
-	struct dc_file *file = dc_active() && (unsigned)fd < DC_FD_MAX && atomic_load_explicit(&dc_table[fd], memory_order_relaxed) ? dc_file_find(fd) : NULL;
+	struct dc_file *file = dc_file_in_table(fd);
 	bool result = file && file->nameless;
 	dc_file_put(file);
 	return result;

@@ -1,5 +1,5 @@
 /*
- * open.c - the open family. An open that the service answers gets a real descriptor: a placeholder, or the kernel door's own where the kernel knows the file already.
+ * open.c - the open family. An open that the service answers gets a real descriptor: a placeholder, or the kernel door's own where the kernel knows the file and is likely to need it.
  */
 #include "internal.h"
 #include "leases.h"
@@ -37,8 +37,7 @@ static int descriptor(const struct dc_walk *walk, struct dc_file *file, bool ker
 	}
 	if (known) {
 		int fd = k_open(AT_FDCWD, walk->path, flags);
-		struct stat st;
-		if (fd >= 0 && k_stat(fd, "", &st, AT_EMPTY_PATH) == 0 && st.st_ino == file->ino && st.st_dev == file->device) {
+		if (fd >= 0 && dc_names_file(fd, file)) {
 			atomic_store(&file->kernel, true);
 			return fd;
 		}

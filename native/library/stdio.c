@@ -136,15 +136,6 @@ static FILE *kernel_stream(int fd, const char *mode, enum dc_uncarried why) {
 	return NEXT(fdopen)(fd, mode);
 }
 
-static FILE *opened_by_kernel(int fd, const char *mode) {
-	dc_share_fd(fd);
-	FILE *stream = NEXT(fdopen)(fd, mode);
-	int error = errno;
-	if (!stream) close(fd);
-	errno = error;
-	return stream;
-}
-
 EXPORT FILE *fopen(const char *restrict path, const char *restrict mode) {
 	int flags = flags_of(mode);
 	if (!dc_active() || !path || flags < 0 || strstr(mode, ",ccs=")) return forget_stream(NEXT(fopen)(path, mode));
@@ -155,8 +146,9 @@ EXPORT FILE *fopen(const char *restrict path, const char *restrict mode) {
 		return NULL;
 	}
 	/* By what is called for the stream an early one is carried as soon as it is adopted. */
-	if (!dc_file_moves(fd) || (!atomic_load(&dc_table[fd]) && !dc_early_is_file(fd))) return opened_by_kernel(fd, mode);
-	FILE *stream = stream_over(fd, mode);
+	bool ours = dc_file_moves(fd) && (atomic_load(&dc_table[fd]) || dc_early_is_file(fd));
+	if (!ours) dc_early_shared(fd);
+	FILE *stream = ours ? stream_over(fd, mode) : NEXT(fdopen)(fd, mode);
 	if (!stream && errno == 0) stream = kernel_stream(fd, mode, DC_UNCARRIED_stdio);
 	if (!stream) {
 		int error = errno;
@@ -173,7 +165,7 @@ ALIAS(_IO_fopen, fopen);
 
 EXPORT FILE *fdopen(int fd, const char *mode) {
 	struct dc_file *file = dc_file_get(fd);
-	if (!file && !((unsigned)fd < DC_FD_MAX && dc_active() && dc_early_is_file(fd))) return NEXT(fdopen)(fd, mode);
+	if (!file && !dc_early_is_file(fd)) return NEXT(fdopen)(fd, mode);
 	int flags = flags_of(mode), have = file ? dc_file_flags(file, fd) : (int)k_fcntl(fd, F_GETFL, 0), want = flags & O_ACCMODE;
 	bool fits = flags >= 0 && !(have & O_PATH) && ((have & O_ACCMODE) == O_RDWR || (have & O_ACCMODE) == want), shared = file && atomic_load(&file->shared);
 	bool append = have & O_APPEND;

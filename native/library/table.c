@@ -218,15 +218,15 @@ struct dc_file *dc_file_adopt(int fd) {
 	if (fd < 0 || fd >= DC_FD_MAX) return NULL;
 	struct stat st;
 	struct dc_place place;
-	bool own = dc_early_own(fd), attaches = own || dc_session_was_attached();
-	if (attaches && (own || dc_known[fd] == DC_KNOWN_PARENTS) && dc_early()) return NULL;
+	bool own = dc_early_own(fd), attaches = own || dc_session_was_attached(), looked = own || dc_known[fd] == DC_KNOWN_PARENTS;
+	if (attaches && looked && dc_early()) return NULL;
 	if (k_stat(fd, "", &st, AT_EMPTY_PATH) < 0) return NULL;
 	if (!dc_mounts_device(st.st_dev, &place)) {
 		dc_known[fd] = DC_KNOWN_NOT;
 		return NULL;
 	}
 	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) return dc_early_shared(fd), NULL;
-	if (attaches && dc_known[fd] == 0 && dc_early()) return NULL;
+	if (attaches && !looked && dc_early()) return NULL;
 	struct dc_client *client = attaches ? dc_session() : dc_session_if_ready();
 	if (!client) return NULL;
 	long flags = k_fcntl(fd, F_GETFL, 0);

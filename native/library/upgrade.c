@@ -95,8 +95,7 @@ int dc_upgrade(struct dc_file *file) {
 }
 
 int dc_upgrade_fd(int fd, enum dc_uncarried why) {
-	if (!dc_active() || (unsigned)fd >= DC_FD_MAX || !atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return 0;
-	struct dc_file *file = dc_file_find(fd);
+	struct dc_file *file = dc_file_in_table(fd);
 	if (!file) return 0;
 	if (why < DC_UNCARRIED_COUNT) dc_uncarried(why);
 	dc_kernel_wanted(file);
@@ -129,10 +128,8 @@ void dc_share_file(struct dc_file *file) {
 }
 
 int dc_share_fd(int fd) {
-	if (!dc_active() || (unsigned)fd >= DC_FD_MAX) return 0;
 	dc_early_shared(fd);
-	if (!atomic_load_explicit(&dc_table[fd], memory_order_relaxed)) return 0;
-	struct dc_file *file = dc_file_find(fd);
+	struct dc_file *file = dc_file_in_table(fd);
 	if (!file) return 0;
 	dc_share_file(file);
 	dc_file_put(file);

@@ -34,7 +34,7 @@ bool dc_locate(int dirfd, const char *path, uint32_t flags, struct dc_place *pla
 
 bool dc_early_base(int dirfd, const char *path) {
 	if (!dc_active() || !path || path[0] == '/' || !path[0]) return false;
-	return dirfd == AT_FDCWD ? dc_cwd_early() : (unsigned)dirfd < DC_FD_MAX && dc_early_own(dirfd);
+	return dirfd == AT_FDCWD ? dc_cwd_early() : dc_early_own(dirfd);
 }
 
 int dc_kernel_dirfd(int dirfd) {

@@ -108,9 +108,9 @@ void door_write(fuse_req_t req, fuse_ino_t number, const char *data, size_t size
 	struct iovec iov = {(void *)(uintptr_t)data, size};
 	off_t where = offset;
 	door_cached_set(node, DOOR_PAGES);
-	bool held = append && dc_append_hold(node, may_go_on(offset, size));
+	bool more = append && may_go_on(offset, size), held = append && dc_append_hold(node, more);
 	ssize_t length = DOOR_CALL(door, write, context, node, &iov, 1, &where, io_flags(door, info->flags) | (append ? DC_IO_APPEND : 0));
-	if (held) dc_append_release(node, length == (ssize_t)size && may_go_on(offset, size));
+	if (held) dc_append_release(node, more && length == (ssize_t)size);
 	door_once_end(length, 0);
 	if (length < 0) {
 		door_reply(req, (int)length);

@@ -37,6 +37,6 @@ int main(int argc, char **argv) {
 	if (!strcmp(what, "ofd")) return fcntl(fd, F_OFD_SETLK, &lock) < 0;
 	if (!strcmp(what, "flock")) return flock(fd, LOCK_EX | LOCK_NB) < 0;
 	for (int i = 0; i < number; i++)
-		if (write(fd, "the kernel door\n", 16) != 16) return 4;
+		if (write(fd, "kernel door\n", 12) != 12) return 4;
 	return 0;
 }
