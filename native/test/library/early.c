@@ -148,6 +148,25 @@ static void copies(void) {
 	SHOW(waitpid(child, &status, 0) == child && status == 0);
 }
 
+/* A parent and its child read in turn: both attach on the way, and go on from where the other one was. */
+static void turns(void) {
+	int fd = open("lines", O_RDONLY), pair[2], status, right = 0;
+	char byte = 0, line[LINE + 1], wanted[LINE + 1];
+	SHOW(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	pid_t child = fork();
+	for (int i = 0; i < LINES / 2; i++) {
+		if (child == 0 && read(pair[1], &byte, 1) != 1) _exit(1);
+		line_of(wanted, 2 * i + (child == 0));
+		right += read(fd, line, LINE) == LINE && !memcmp(line, wanted, LINE);
+		if (write(pair[child == 0], &byte, 1) != 1 || (child && read(pair[0], &byte, 1) != 1)) right = -LINES;
+	}
+	if (child == 0) _exit(right != LINES / 2);
+	SHOW(right);
+	SHOW(waitpid(child, &status, 0) == child && status == 0);
+	SHOW(lseek(fd, 0, SEEK_CUR));
+	close(fd);
+}
+
 static int together;
 static _Atomic int taken[LINES];
 static void *reader(void *unused) {
@@ -276,7 +295,7 @@ static void moved(void) {
 int main(int argc, char **argv) {
 	if (argc < 2 || chdir(argv[1]) < 0) return 2;
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	void (*const parts[])(void) = {sequential, streams, append, copies, threads, handlers, locks, directories, moved};
+	void (*const parts[])(void) = {sequential, streams, append, copies, turns, threads, handlers, locks, directories, moved};
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
 		pid_t child = fork();
 		if (child == 0) {
