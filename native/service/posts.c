@@ -154,6 +154,10 @@ static void make_until(struct dc_client_record *client, struct dc_worker *worker
 	atomic_store_explicit(&ring->head, posts->head, memory_order_release);
 }
 
+static void make_all(struct dc_client_record *client, struct dc_worker *worker) {
+	if (client->posts.generation) make_until(client, worker, atomic_load_explicit(&ring_of(client)->tail, memory_order_seq_cst));
+}
+
 static bool is_empty(struct dc_client_record *client) {
 	return atomic_load_explicit(&ring_of(client)->tail, memory_order_seq_cst) == atomic_load_explicit(&ring_of(client)->head, memory_order_relaxed);
 }
@@ -162,7 +166,7 @@ void dc_posts_drain(struct dc_client_record *client, struct dc_worker *worker) {
 	struct dc_posts *posts = &client->posts;
 	if (is_empty(client)) return; /* a client that lies about its head fools itself */
 	pthread_mutex_lock(&posts->lock);
-	if (posts->generation) make_until(client, worker, atomic_load_explicit(&ring_of(client)->tail, memory_order_seq_cst));
+	make_all(client, worker);
 	pthread_mutex_unlock(&posts->lock);
 }
 
@@ -204,17 +208,29 @@ static void unlist(struct dc_client_record *client) {
 	}
 }
 
+/*
+ * A listed client, its posts.lock held; NULL: there is none. One that is gone and has users left, or is being torn down, is one of them until dc_posts_end has made what it was acknowledged: an entry
+ * goes under the lock alone, and until then the arena is mapped.
+ */
+static struct dc_client_record *lock_poster(unsigned place) {
+	uint64_t entry = atomic_load(&posters[place]);
+	struct dc_client_record *client = entry ? dc_client_record_at((uint32_t)entry - 1) : NULL;
+	if (!client) return NULL;
+	pthread_mutex_lock(&client->posts.lock);
+	if (atomic_load(&posters[place]) == entry) return client;
+	pthread_mutex_unlock(&client->posts.lock);
+	return NULL;
+}
+
 static void tick(struct dc_client_record *client) {
 	struct dc_posts *posts = &client->posts;
-	pthread_mutex_lock(&posts->lock);
 	if (!is_empty(client)) {
 		posts->idle_ticks = 0;
-		if (posts->generation) make_until(client, NULL, atomic_load_explicit(&ring_of(client)->tail, memory_order_seq_cst));
+		make_all(client, NULL);
 	} else if (++posts->idle_ticks >= IDLE_TICKS) {
 		dc_posts_take_back_locked(client);
 		unlist(client);
 	}
-	pthread_mutex_unlock(&posts->lock);
 }
 
 /* Sleeps for good while nobody has a grant: an idle pool uses no core. */
@@ -225,11 +241,10 @@ static void *ticker(void *unused) {
 		struct timespec pause = {.tv_nsec = TICK_NS};
 		nanosleep(&pause, NULL);
 		for (unsigned i = 0; i < POSTERS_MAX; i++) {
-			uint64_t entry = atomic_load(&posters[i]);
-			struct dc_client_record *client = entry ? dc_client_get((uint32_t)entry - 1, (uint32_t)(entry >> 32)) : NULL;
+			struct dc_client_record *client = lock_poster(i);
 			if (!client) continue;
 			tick(client);
-			dc_client_put(client);
+			pthread_mutex_unlock(&client->posts.lock);
 		}
 	}
 	return NULL;
@@ -322,29 +337,25 @@ void dc_posts_counts(struct dc_posts_counts *out) {
 /* ---- the front: what both doors call in place of the stack's root ---------------------------------------------------------------------------------- */
 static void drain_all(struct dc_worker *worker) {
 	for (unsigned i = 0; i < POSTERS_MAX; i++) {
-		uint64_t entry = atomic_load(&posters[i]);
-		struct dc_client_record *client = entry ? dc_client_get((uint32_t)entry - 1, (uint32_t)(entry >> 32)) : NULL;
+		struct dc_client_record *client = lock_poster(i);
 		if (!client) continue;
-		dc_posts_drain(client, worker);
-		dc_client_put(client);
+		make_all(client, worker);
+		pthread_mutex_unlock(&client->posts.lock);
 	}
 }
 
 static void take_back_from(struct dc_client_record *client, const struct dc_node *node) {
-	pthread_mutex_lock(&client->posts.lock);
 	struct dc_handle *handle = client->posts.granted;
 	while (handle && atomic_load(&handle->node) != node) handle = handle->granted_next;
 	if (handle) dc_posts_take_back_locked(client);
-	pthread_mutex_unlock(&client->posts.lock);
 }
 
 static void take_back_all(const struct dc_node *node) {
 	for (unsigned i = 0; i < POSTERS_MAX; i++) {
-		uint64_t entry = atomic_load(&posters[i]);
-		struct dc_client_record *client = entry ? dc_client_get((uint32_t)entry - 1, (uint32_t)(entry >> 32)) : NULL;
+		struct dc_client_record *client = lock_poster(i);
 		if (!client) continue;
 		take_back_from(client, node);
-		dc_client_put(client);
+		pthread_mutex_unlock(&client->posts.lock);
 	}
 }
 

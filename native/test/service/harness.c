@@ -186,6 +186,14 @@ void harness_make_client(struct harness *harness, struct dc_client *client) {
 	dc_client_init(client, harness->by_mailbox ? NULL : harness->queue, arena, index, 1);
 }
 
+void harness_end_client(struct harness *harness, const struct dc_client *client) {
+	send_message(harness, json_pack("{s:s,s:i,s:i}", "type", "client-del", "client", (int)client->index, "generation", 1), -1);
+}
+
+void harness_await_end(struct harness *harness) {
+	expect(harness, "client-gone");
+}
+
 void harness_attach(struct harness *harness, struct dc_client *client, uid_t uid, gid_t gid) {
 	harness_make_client(harness, client);
 	harness_tell_client(harness, client, uid, gid);

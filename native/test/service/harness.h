@@ -38,6 +38,9 @@ void harness_attach(struct harness *harness, struct dc_client *client, uid_t uid
 /* The same in two steps: its memory is there, then the service hears of it. */
 void harness_make_client(struct harness *harness, struct dc_client *client);
 void harness_tell_client(struct harness *harness, const struct dc_client *client, uid_t uid, gid_t gid);
+/* Its process has ended, the service hears; and waits until it has let go of it. Then the client can be told anew. */
+void harness_end_client(struct harness *harness, const struct dc_client *client);
+void harness_await_end(struct harness *harness);
 
 /* One request with a path: fills the slot, sends, answers the result; the slot's other fields as `prepare` was filled. */
 struct call {

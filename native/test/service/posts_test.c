@@ -184,6 +184,27 @@ static void test_race(struct dc_client *writer, struct dc_client *readers, unsig
 	check(race[0].posted > 0, "posts took part", race[0].posted);
 }
 
+/* The sender's process has ended, and the service is about to make what it left: who looks meanwhile sees it, too. */
+static void test_last_words(struct harness *harness, struct dc_client *writer, struct dc_client *reader) {
+	uint64_t last = 0, found, handle, other;
+	unsigned wrong = 0;
+	for (unsigned round = 0; round < 40; round++) {
+		uint32_t grant = granted(writer, "last words", &handle);
+		EXPECT(0, open_at(reader, "last words", O_RDONLY, 0, &other));
+		for (unsigned i = 0; i < 1000; i++) {
+			last++;
+			wrong += !post(writer, grant, handle, 0, &last, sizeof last);
+		}
+		harness_end_client(harness, writer);
+		nanosleep(&(struct timespec){.tv_nsec = round % 20 * 100000}, NULL); /* a look before it has heard makes all itself */
+		for (unsigned i = 0; i < 10; i++) wrong += read_at(reader, other, 0, (char *)&found, sizeof found) != sizeof found || found != last;
+		harness_await_end(harness);
+		harness_tell_client(harness, writer, 0, 0);
+		EXPECT(0, close_handle(reader, other));
+	}
+	EXPECT(0, wrong);
+}
+
 static void test_idle(struct dc_client *client) {
 	uint64_t handle;
 	uint32_t grant = granted(client, "idle", &handle);
@@ -256,6 +277,7 @@ int main(void) {
 	test_errors(&client[0]);
 	test_full_ring(&client[0]);
 	test_race(&client[0], &client[1], 3);
+	test_last_words(&harness, &client[3], &client[1]);
 	test_idle(&client[0]);
 	test_nonsense(&harness, &client[0]);
 	test_restart(&harness, &client[1]);
