@@ -51,15 +51,15 @@ static struct dc_client_slot *take_index(struct dc_pool *pool) {
 	return client;
 }
 
-static void release_descriptors(struct dc_client_slot *client) {
+static void stop_watching(struct dc_client_slot *client) {
 	dc_source_remove(&client->pool->loop, &client->death);
 	if (client->peer.pidfd >= 0) close(client->peer.pidfd);
-	if (client->arena_fd >= 0) close(client->arena_fd);
-	client->peer.pidfd = client->arena_fd = -1;
+	client->peer.pidfd = -1;
 }
 
 static void free_client(struct dc_client_slot *client) {
-	release_descriptors(client);
+	stop_watching(client);
+	if (client->arena_fd >= 0) close(client->arena_fd);
 	client->pool->clients[client->index] = NULL;
 	client->pool->client_count--;
 	free(client);
@@ -79,7 +79,7 @@ static void on_death(struct dc_source *source, uint32_t events) {
 		free_client(client);
 	} else if (client->cut) {
 		client->cut = false; /* the service lets go of it by itself */
-		release_descriptors(client);
+		stop_watching(client);
 	} else {
 		dc_client_leave(client);
 	}
@@ -140,6 +140,18 @@ static void close_arena(struct dc_client_slot *client) {
 	if (pwrite(client->arena_fd, &closed, sizeof closed, offsetof(struct dc_arena, closed)) < 0) dc_log("cannot close the arena of client %u: %s", client->index, strerror(errno));
 }
 
+/* It was acknowledged writes that no service has made yet (service/posts.h). */
+static bool left_posts(const struct dc_client_slot *client) {
+	uint64_t head = 0, tail = 0;
+	off_t ring = offsetof(struct dc_arena, post);
+	return client->arena_fd >= 0 && pread(client->arena_fd, &head, sizeof head, ring + (off_t)offsetof(struct dc_post_ring, head)) == sizeof head &&
+		pread(client->arena_fd, &tail, sizeof tail, ring + (off_t)offsetof(struct dc_post_ring, tail)) == sizeof tail && head != tail;
+}
+
+static void tell_end(struct dc_client_slot *client) {
+	dc_service_send(client->pool, json_pack("{s:s, s:i, s:i}", "type", DC_LINK_CLIENT_DEL, "client", (int)client->index, "generation", (int)client->generation), NULL, 0);
+}
+
 void dc_client_leave(struct dc_client_slot *client) {
 	struct dc_pool *pool = client->pool;
 	struct dc_attaching *attaching = client->attaching;
@@ -148,13 +160,14 @@ void dc_client_leave(struct dc_client_slot *client) {
 		attaching->client = NULL;
 		dc_attach_answer(attaching, ECANCELED);
 	}
-	if (pool->service.line.source.fd < 0) {
-		free_client(client); /* no service knows it */
+	bool known = pool->service.line.source.fd >= 0;
+	if (!known && !left_posts(client)) {
+		free_client(client);
 		return;
 	}
-	client->state = DC_CLIENT_LEAVING;
-	dc_service_send(pool, json_pack("{s:s, s:i, s:i}", "type", DC_LINK_CLIENT_DEL, "client", (int)client->index, "generation", (int)client->generation), NULL, 0);
-	release_descriptors(client); /* the index stays taken until the service has let go */
+	client->state = DC_CLIENT_LEAVING; /* index and arena stay until a service has let go */
+	stop_watching(client);
+	if (known) tell_end(client);
 }
 
 static struct dc_client_slot *find(struct dc_pool *pool, uint32_t index, uint32_t generation) {
@@ -162,22 +175,24 @@ static struct dc_client_slot *find(struct dc_pool *pool, uint32_t index, uint32_
 	return client && client->generation == generation ? client : NULL;
 }
 
-void dc_clients_added(struct dc_pool *pool, uint32_t index, uint32_t generation, int error) {
-	struct dc_client_slot *client = find(pool, index, generation);
-	if (!client || client->state == DC_CLIENT_LEAVING) return;
-	if (error) dc_log("the service refused client %u (pid %d, %s): %s", index, (int)client->host_pid, client->peer.command, strerror(error));
-	else client->state = DC_CLIENT_LIVE;
-	struct dc_attaching *attaching = client->attaching;
-	client->attaching = NULL;
-	if (attaching) dc_attach_answer(attaching, error);
-	else if (error) close_arena(client);
-	if (error) dc_client_leave(client);
-}
-
 /* No service knows it any more. A process that was cut off is remembered until it ends. */
 static void let_go(struct dc_client_slot *client) {
 	if (client->cut) client->state = DC_CLIENT_BANNED;
 	else free_client(client);
+}
+
+void dc_clients_added(struct dc_pool *pool, uint32_t index, uint32_t generation, int error) {
+	struct dc_client_slot *client = find(pool, index, generation);
+	if (!client) return;
+	if (client->state != DC_CLIENT_LEAVING) {
+		if (error) dc_log("the service refused client %u (pid %d, %s): %s", index, (int)client->host_pid, client->peer.command, strerror(error));
+		else client->state = DC_CLIENT_LIVE;
+		struct dc_attaching *attaching = client->attaching;
+		client->attaching = NULL;
+		if (attaching) dc_attach_answer(attaching, error);
+		else if (error) close_arena(client);
+	}
+	if (error) let_go(client);
 }
 
 void dc_clients_gone(struct dc_pool *pool, uint32_t index, uint32_t generation) {
@@ -202,9 +217,14 @@ void dc_clients_tell(struct dc_pool *pool) {
 	for (uint32_t index = 0; index < DC_POOL_CLIENTS_MAX; index++) {
 		struct dc_client_slot *client = pool->clients[index];
 		if (!client) continue;
-		if (client->state == DC_CLIENT_LEAVING) let_go(client); /* its service is gone, and this one never knew it */
+		if (client->state == DC_CLIENT_LEAVING && (client->cut || !left_posts(client))) let_go(client); /* its service is gone, and this one need not know it */
 		else if (client->state != DC_CLIENT_BANNED) dc_service_send(pool, describe(client), &client->arena_fd, 1);
 	}
+}
+
+void dc_clients_tell_ended(struct dc_pool *pool) {
+	for (uint32_t index = 0; index < DC_POOL_CLIENTS_MAX; index++)
+		if (pool->clients[index] && pool->clients[index]->state == DC_CLIENT_LEAVING) tell_end(pool->clients[index]);
 }
 
 json_t *dc_clients_json(struct dc_pool *pool) {

@@ -16,7 +16,7 @@
  *             its descriptor table, before it serves anything (answer `keeper`). keepers: those of the services since the last that was ready, their pids in the pool, the
  *             youngest last, and a pidfd each: what they hold may be copied until `ready`, when pool-init ends them. keep false or absent: nothing that is open outlives the service.
  * client-add  {client, generation, pid, uid, gid, groups[], command}     [arena]
- *             A process attaches (or, before `go`: lives). client < DC_CLIENTS_MAX, generation 1..1023, pid as the pool sees it, command for messages only. The arena is sealed
+ *             A process attaches (or, before `go`: lives, or has left posted writes in its arena: then `client-del` follows `go`). client < DC_CLIENTS_MAX, generation 1..1023, pid as the pool sees it, command for messages only. The arena is sealed
  *             and has its header. Answer `client-added` as soon as requests with this {client, generation} are served; the process waits for it.
  * mount       {id, name, mountpoint, cache: "auto"|"none", init, resend}     [plan, fuse, clone...]
  *             A new instance (or, before `go`: one that is mounted). id: number in the mount table, never reused. name: the plan's. plan: sealed memfd with the plan's JSON text

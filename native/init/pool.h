@@ -154,7 +154,8 @@ void dc_keepers_end(struct dc_pool *pool);
 /* ---- clients.c, attach.c */
 int dc_attach_listen(struct dc_pool *pool);
 void dc_attach_stop(struct dc_pool *pool);
-void dc_clients_tell(struct dc_pool *pool); /* all of them, to a new service */
+void dc_clients_tell(struct dc_pool *pool); /* all of them, to a new service; also those that have ended, where no service has made yet what they had been acknowledged, */
+void dc_clients_tell_ended(struct dc_pool *pool); /* and after `go` that they have */
 void dc_clients_added(struct dc_pool *pool, uint32_t index, uint32_t generation, int error);
 void dc_clients_gone(struct dc_pool *pool, uint32_t index, uint32_t generation);
 void dc_clients_cut(struct dc_pool *pool, uint32_t index, uint32_t generation, const char *reason);

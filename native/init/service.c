@@ -273,6 +273,7 @@ static void tell_everything(struct dc_pool *pool) {
 	dc_clients_tell(pool);
 	dc_mounts_tell(pool);
 	dc_service_send(pool, json_pack("{s:s}", "type", DC_LINK_GO), NULL, 0);
+	dc_clients_tell_ended(pool);
 }
 
 static int start_process(struct dc_pool *pool, int line_fd) {

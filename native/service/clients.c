@@ -169,15 +169,16 @@ void dc_client_put(struct dc_client_record *client) {
 	if (atomic_fetch_sub_explicit(&client->users, 1, memory_order_acq_rel) == (GONE | 1) && !atomic_exchange(&client->torn_down, true)) tear_down(client);
 }
 
-struct dc_client_record *dc_client_record_at(uint32_t index) {
-	return index < DC_CLIENTS_MAX ? atomic_load_explicit(&table[index], memory_order_acquire) : NULL;
+struct dc_client_record *dc_client_hold(uint32_t index) {
+	struct dc_client_record *client = index < DC_CLIENTS_MAX ? atomic_load_explicit(&table[index], memory_order_acquire) : NULL;
+	if (client) atomic_fetch_add_explicit(&client->users, 1, memory_order_acq_rel);
+	return client;
 }
 
 struct dc_client_record *dc_client_get(uint32_t index, uint32_t generation) {
-	struct dc_client_record *client = dc_client_record_at(index);
+	struct dc_client_record *client = dc_client_hold(index);
 	if (!client) return NULL;
-	uint64_t before = atomic_fetch_add_explicit(&client->users, 1, memory_order_acq_rel);
-	if (!(before & GONE) && (client->generation & 0x3ff) == (generation & 0x3ff)) return client;
+	if (!(atomic_load_explicit(&client->users, memory_order_acquire) & GONE) && (client->generation & 0x3ff) == (generation & 0x3ff)) return client;
 	dc_client_put(client);
 	return NULL;
 }

@@ -73,7 +73,7 @@ struct dc_handle {
 
 struct dc_client_record *dc_client_get(uint32_t index, uint32_t generation); /* balanced by put; NULL: gone */
 void dc_client_put(struct dc_client_record *client);
-struct dc_client_record *dc_client_record_at(uint32_t index); /* without a reference: it may be gone, or another's by now. The memory is a record for ever */
+struct dc_client_record *dc_client_hold(uint32_t index); /* as get, whoever's it is by now, also one that is gone: its end begins with the put, if it had not begun. Its arena may be unmapped */
 int dc_clients_add(uint32_t index, uint32_t generation, pid_t pid, const char *command, const struct dc_cred *cred, int arena_fd);
 /* Has served what it asked before it was added. */
 void dc_clients_early(uint32_t index, uint32_t generation);

@@ -208,17 +208,22 @@ static void unlist(struct dc_client_record *client) {
 	}
 }
 
+static void unlock_poster(struct dc_client_record *client) {
+	pthread_mutex_unlock(&client->posts.lock);
+	dc_client_put(client); /* behind it: its end takes the lock */
+}
+
 /*
  * A listed client, its posts.lock held; NULL: there is none. One that is gone and has users left, or is being torn down, is one of them until dc_posts_end has made what it was acknowledged: an entry
  * goes under the lock alone, and until then the arena is mapped.
  */
 static struct dc_client_record *lock_poster(unsigned place) {
 	uint64_t entry = atomic_load(&posters[place]);
-	struct dc_client_record *client = entry ? dc_client_record_at((uint32_t)entry - 1) : NULL;
+	struct dc_client_record *client = entry ? dc_client_hold((uint32_t)entry - 1) : NULL;
 	if (!client) return NULL;
 	pthread_mutex_lock(&client->posts.lock);
 	if (atomic_load(&posters[place]) == entry) return client;
-	pthread_mutex_unlock(&client->posts.lock);
+	unlock_poster(client);
 	return NULL;
 }
 
@@ -244,7 +249,7 @@ static void *ticker(void *unused) {
 			struct dc_client_record *client = lock_poster(i);
 			if (!client) continue;
 			tick(client);
-			pthread_mutex_unlock(&client->posts.lock);
+			unlock_poster(client);
 		}
 	}
 	return NULL;
@@ -340,7 +345,7 @@ static void drain_all(struct dc_worker *worker) {
 		struct dc_client_record *client = lock_poster(i);
 		if (!client) continue;
 		make_all(client, worker);
-		pthread_mutex_unlock(&client->posts.lock);
+		unlock_poster(client);
 	}
 }
 
@@ -355,7 +360,7 @@ static void take_back_all(const struct dc_node *node) {
 		struct dc_client_record *client = lock_poster(i);
 		if (!client) continue;
 		take_back_from(client, node);
-		pthread_mutex_unlock(&client->posts.lock);
+		unlock_poster(client);
 	}
 }
 

@@ -6,7 +6,7 @@
  *   - a request of the kernel door takes the grants back as well, since the kernel may cache what it is told; a grant is given only while the kernel caches nothing of the node;
  *   - a request that changes something, or promises durability, first makes what its own sender has posted: a process's changes are made in the order in which it made them, and what
  *     a crash loses is always the newest of them;
- *   - a process's end makes what it has left.
+ *   - a process's end makes what it has left, by the next service if need be; until then it counts as one that posts.
  * Otherwise a ring is emptied when DC_POST_BYTES / 8 have come together, and within a tick (200 ms). An error is answered by the next write, fsync or close of the description.
  */
 #ifndef DICICLO_SERVICE_POSTS_H

@@ -1,8 +1,8 @@
 /** cache mode write-back: what a process was acknowledged, everybody sees, through either door, also when it is killed right after. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { doors, operations, sharedPool } from './harness.js';
+import { doors, operations, sharedPool, until } from './harness.js';
 
 const pool = sharedPool('[cache: {size: 64Mi, mode: write-back}, local: {path: BACKING}]');
 
@@ -49,6 +49,26 @@ os.kill(os.getpid(), signal.SIGKILL)`;
   const expected = Array.from({ length: 1000 }, (_, i) => `${String(i).padStart(7, '0')}\n`).join('');
   expect(await pool.sh('kernel', 'cat killed')).toBe(expected.trimEnd());
   expect(readFileSync(path.join(pool.backing, 'killed'), 'utf8')).toBe(expected);
+}, 300_000);
+
+test('a process that ends while the service is stopped, which is killed then, has written what it was acknowledged', async () => {
+  const script = `import os, time
+fd = os.open('left', os.O_WRONLY | os.O_CREAT, 0o644)
+os.write(fd, b'0000000\\n')
+open('${pool.work}/ready', 'w').close()
+while not os.path.exists('${pool.work}/go'): time.sleep(0.01)
+for i in range(1, 1000): os.write(fd, b'%07d\\n' % i)
+os._exit(0)`;
+  const service = await pool.servicePid();
+  const writer = pool.tryRun('library', ['python3', '-c', script]);
+  await until('the writer has its grant', 60, async () => existsSync(`${pool.work}/ready`));
+  process.kill(service, 'SIGSTOP');
+  writeFileSync(`${pool.work}/go`, '');
+  const { status } = await writer.finally(() => process.kill(service, 'SIGKILL'));
+  expect(status).toBe(0);
+  const expected = Array.from({ length: 1000 }, (_, i) => `${String(i).padStart(7, '0')}\n`).join('');
+  expect(await pool.sh('kernel', 'cat left')).toBe(expected.trimEnd());
+  expect(readFileSync(path.join(pool.backing, 'left'), 'utf8')).toBe(expected);
 }, 300_000);
 
 test('the service writes neighbours by one call, and counts each', async () => {

@@ -146,6 +146,25 @@ time.sleep(2.5)
         self.assertEqual(answer['result'], 0)
         self.assertGreaterEqual(answer['epoch'], 2)
 
+    def test_who_ends_while_the_service_is_away(self):
+        pool = self.pool().start()
+        children = {mode: self.attach(pool, mode=mode) for mode in ('once', 'posted')}
+        pool.told('client-add', 2)
+        pool.set('fail', 'no')
+        pool.kill_service()
+        wait_for('back-off', lambda: pool.status()['service']['restarts'] >= 3)
+        for child, _ in children.values():
+            child.stdin.close()
+            child.wait()
+        wait_for('their ends', lambda: pool.status()['clients'] == [])
+        pool.unset('fail')
+        # What it had been acknowledged is there to be made, then it may be forgotten; of the other nobody need hear.
+        wait_for('its end', lambda: pool.messages('client-del'))
+        story = [message for message in pool.messages() if message.get('epoch', 1) > 1 and message['type'] in ('client-add', 'go', 'client-del')]
+        self.assertEqual([message['type'] for message in story[-3:]], ['client-add', 'go', 'client-del'])
+        self.assertEqual({story[-3]['client'], story[-1]['client']}, {children['posted'][1]['client']})
+        self.assertNotIn('client-add', [message['type'] for message in story[:-3]])
+
     def test_the_service_dies_before_it_answers(self):
         pool = self.pool().start()
         pool.set('mute')

@@ -1,6 +1,7 @@
 /*
  * attacher.c - a process that attaches as the library does, for tests of pool-init. One line of JSON per attach, then what the mode says.
  *   attacher SOCKET once          then waits until its stdin ends
+ *   attacher SOCKET posted        as once, with a record in its post ring that nobody has made
  *   attacher SOCKET again         attaches, then becomes `once` by exec: the same process, another client
  *   attacher SOCKET storm N       N times: a child attaches and ends
  *   attacher SOCKET seals         tries to resize and unseal what it was given
@@ -41,10 +42,11 @@ static int dial(int type) {
 	return -1;
 }
 
-static int once(void) {
+static int once(uint64_t posted) {
 	struct dc_client client;
 	int result = attach(&client);
 	char byte;
+	if (result == 0) atomic_fetch_add(&dc_arena_post(client.arena)->tail, posted);
 	while (result == 0 && read(0, &byte, 1) > 0) continue;
 	return result ? 1 : 0;
 }
@@ -129,7 +131,8 @@ int main(int argc, char **argv) {
 	const char *mode = argc > 2 ? argv[2] : "";
 	path = argc > 1 ? argv[1] : "";
 	int count = argc > 3 ? atoi(argv[3]) : 0;
-	if (strcmp(mode, "once") == 0) return once();
+	if (strcmp(mode, "once") == 0) return once(0);
+	if (strcmp(mode, "posted") == 0) return once(DC_POST_ALIGN);
 	if (strcmp(mode, "storm") == 0) return storm(count);
 	if (strcmp(mode, "seals") == 0) return seals();
 	if (strcmp(mode, "garbage") == 0) return garbage();

@@ -221,7 +221,7 @@ static void test_idle(struct dc_client *client) {
 
 /* A new liar each time: who is found out is not served any more. */
 static void test_nonsense(struct harness *harness, struct dc_client *honest) {
-	uint64_t handle, mine;
+	uint64_t handle, mine, theirs;
 	unsigned found = 0;
 	char text[16];
 	for (unsigned round = 0; round < 40; round++) {
@@ -234,6 +234,12 @@ static void test_nonsense(struct harness *harness, struct dc_client *honest) {
 		if (round % 3 == 0) post(liar, grant, handle ^ (uint64_t)rand_r(&seed), (uint64_t)rand_r(&seed) << 33, "zzzz", 4);
 		atomic_store(&ring->tail, round % 2 ? atomic_load(&ring->head) + 32 * (uint64_t)(rand_r(&seed) % 100) : (uint64_t)rand_r(&seed) << (rand_r(&seed) % 32));
 		if (round % 5 == 0) atomic_store(&ring->head, (uint64_t)rand_r(&seed));
+		if (round % 7 == 6) { /* who looks at the file finds the nonsense */
+			EXPECT(0, open_at(honest, "lies", O_RDONLY, 0, &theirs));
+			int64_t length = read_at(honest, theirs, 0, text, sizeof text);
+			check(length >= 0, "a look at the liar's file", length);
+			EXPECT(0, close_handle(honest, theirs));
+		}
 		int64_t closed = close_handle(liar, handle), next = write_at(liar, handle, 0, "sent");
 		found += next == -EIO;
 		check(closed == 0 || closed == -EIO || closed == -EBADF || closed == -EFBIG, "the liar hears an error at most", closed);
