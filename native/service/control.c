@@ -32,8 +32,7 @@ struct connection {
 };
 
 static struct {
-	int listener, stop[2];
-	pthread_t thread;
+	int listener;
 	_Atomic pid_t id; /* 0: has not begun to run */
 	struct dc_modules *modules;
 	struct connection connection[CONNECTIONS_MAX];
@@ -187,22 +186,21 @@ static void prefer(void) {
 		setpriority(PRIO_PROCESS, (id_t)gettid(), CONTROL_NICE);
 }
 
-static void *control_main(void *unused) {
+static _Noreturn void *control_main(void *unused) {
 	pthread_setname_np(pthread_self(), "control");
 	atomic_store(&control.id, gettid());
 	prefer();
 	for (;;) {
-		struct pollfd poll_list[CONNECTIONS_MAX + 2] = {{.fd = control.stop[0], .events = POLLIN}, {.fd = control.listener, .events = POLLIN}};
-		for (unsigned i = 0; i < CONNECTIONS_MAX; i++) poll_list[i + 2] = (struct pollfd){.fd = control.connection[i].fd, .events = POLLIN};
-		if (poll(poll_list, CONNECTIONS_MAX + 2, -1) < 0) continue;
-		if (poll_list[0].revents) return NULL;
+		struct pollfd poll_list[CONNECTIONS_MAX + 1] = {{.fd = control.listener, .events = POLLIN}};
+		for (unsigned i = 0; i < CONNECTIONS_MAX; i++) poll_list[i + 1] = (struct pollfd){.fd = control.connection[i].fd, .events = POLLIN};
+		if (poll(poll_list, CONNECTIONS_MAX + 1, -1) < 0) continue;
 		for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
-			if (poll_list[i + 2].revents && control.connection[i].fd >= 0) receive(&control.connection[i]);
-		if (poll_list[1].revents) accept_one();
+			if (poll_list[i + 1].revents && control.connection[i].fd >= 0) receive(&control.connection[i]);
+		if (poll_list[0].revents) accept_one();
 	}
 }
 
-int dc_control_start(const char *path, struct dc_modules *modules) {
+int dc_control_listen(const char *path, struct dc_modules *modules) {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;
 	strcpy(address.sun_path, path);
@@ -212,19 +210,18 @@ int dc_control_start(const char *path, struct dc_modules *modules) {
 	control.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (control.listener < 0) return -errno;
 	unlink(path);
-	if (bind(control.listener, (struct sockaddr *)&address, sizeof address) || chmod(path, 0600) || listen(control.listener, 64) || pipe2(control.stop, O_CLOEXEC))
-		return -errno;
-	return -pthread_create(&control.thread, NULL, control_main, NULL);
+	if (bind(control.listener, (struct sockaddr *)&address, sizeof address) || chmod(path, 0600) || listen(control.listener, 64)) return -errno;
+	return 0;
+}
+
+int dc_control_serve(void) {
+	pthread_t thread;
+	int error = pthread_create(&thread, NULL, control_main, NULL);
+	if (!error) pthread_detach(thread);
+	return -error;
 }
 
 pid_t dc_control_thread(void) {
 	while (!atomic_load(&control.id)) sched_yield();
 	return atomic_load(&control.id);
-}
-
-void dc_control_stop(void) {
-	if (write(control.stop[1], "", 1) == 1) pthread_join(control.thread, NULL);
-	close(control.listener);
-	for (unsigned i = 0; i < CONNECTIONS_MAX; i++)
-		if (control.connection[i].fd >= 0) drop(&control.connection[i]);
 }

@@ -8,9 +8,10 @@
 
 struct dc_modules;
 
-/* Listens at `path` (replacing a stale socket). 0, or -errno. */
-int dc_control_start(const char *path, struct dc_modules *modules);
-void dc_control_stop(void);
+/* Listens at `path` (replacing a stale socket). Who calls waits until there is something to ask about: dc_control_serve(). 0, or -errno. */
+int dc_control_listen(const char *path, struct dc_modules *modules);
+/* Answers from now on, by a thread of its own: what it tells of (epoch, workers' pool, host) is laid out. 0, or -errno. */
+int dc_control_serve(void);
 /* Its thread's id: it never waits in the kernel for long, so its end is the process's. */
 pid_t dc_control_thread(void);
 

@@ -147,7 +147,12 @@ static bool on_start(struct message *message) {
 	service_link.host = dc_host_get(dc_epoch());
 	struct dc_workers_options options = {.queue = queue, .count = service_link.options.workers, .running_target = service_link.options.running_target, .restarted = dc_epoch() > 1};
 	int error = dc_workers_init(&options);
-	if (error) dc_log(LOG_ERR, "trust: process needs futex_waitv (Linux 5.16): %s", strerror(-error));
+	if (error) {
+		dc_log(LOG_ERR, "trust: process needs futex_waitv (Linux 5.16): %s", strerror(-error));
+		return false;
+	}
+	error = dc_control_serve();
+	if (error) dc_log(LOG_ERR, "cannot start a thread: %s", strerror(-error));
 	return !error;
 }
 

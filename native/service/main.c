@@ -111,7 +111,7 @@ int main(int argc, char **argv) {
 	dc_door_ledger_directory(arguments.directory);
 	char path[4096];
 	snprintf(path, sizeof path, "%s/service.sock", arguments.directory);
-	int result = dc_control_start(path, modules);
+	int result = dc_control_listen(path, modules);
 	if (result) {
 		dc_log(LOG_ERR, "cannot listen at %s: %s", path, strerror(-result));
 		return 1;

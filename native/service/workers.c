@@ -32,7 +32,7 @@ static struct {
 	struct dc_receiver receiver;
 	struct dc_workers_options options;
 	struct dc_worker worker[DC_WORKERS_MAX];
-	unsigned count;
+	_Atomic unsigned count; /* that run; the control thread lists them while they are started */
 	/* Mailboxes. Place p's is in page p, which never goes away: without a client it is nobody's memory, with one the first page of its arena. */
 	pthread_mutex_t lock;
 	struct dc_mailboxes mailboxes;
@@ -119,15 +119,15 @@ int dc_workers_init(const struct dc_workers_options *options) {
 }
 
 int dc_workers_start(void) {
-	pool.count = pool.options.count > DC_WORKERS_MAX ? DC_WORKERS_MAX : pool.options.count;
-	for (unsigned i = 0; i < pool.count; i++) {
+	unsigned count = pool.options.count > DC_WORKERS_MAX ? DC_WORKERS_MAX : pool.options.count;
+	for (unsigned i = 0; i < count; i++) {
 		pool.worker[i].id = i;
 		int error = pthread_create(&pool.worker[i].thread, NULL, worker_main, &pool.worker[i]);
 		if (error) {
-			pool.count = i;
 			dc_workers_stop();
 			return -error;
 		}
+		atomic_store(&pool.count, i + 1);
 	}
 	return 0;
 }

@@ -72,7 +72,9 @@ export async function makePool(
   };
   const destroy = async () => {
     const log = path.join(work, 'run/pools/default/test/log/service.log');
-    const report = existsSync(log) ? /^.*(?:Sanitizer|runtime error).*$/m.exec(readFileSync(log, 'utf8')) : null;
+    const report = existsSync(log)
+      ? /^.*(?:Sanitizer|runtime error)(?:.*\n?){1,120}/m.exec(readFileSync(log, 'utf8'))
+      : null;
     await engine.destroyPool(pool).catch((error) => {
       if (error.code !== 'POOL_NOT_FOUND') throw error;
     });
