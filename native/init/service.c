@@ -267,7 +267,7 @@ static void tell_everything(struct dc_pool *pool) {
 		descriptors[2 + i] = pool->keepers.list[i]->death.fd;
 		json_array_append_new(keepers, json_integer(pool->keepers.list[i]->pid));
 	}
-	json_t *start = json_pack("{s:s, s:I, s:s, s:i, s:s, s:b, s:o}", "type", DC_LINK_START, "epoch", (json_int_t)pool->service.epoch, "name", pool->options.name, "workers",
+	json_t *start = json_pack("{s:s, s:i, s:I, s:s, s:i, s:s, s:b, s:o}", "type", DC_LINK_START, "layout", (int)DC_LAYOUT_VERSION, "epoch", (json_int_t)pool->service.epoch, "name", pool->options.name, "workers",
 		(int)pool->options.workers, "trust", pool->options.trust, "keep", 1, "keepers", keepers);
 	dc_service_send(pool, start, descriptors, 2 + pool->keepers.count);
 	dc_clients_tell(pool);

@@ -2,7 +2,7 @@
  * upgrade.c - the service replaced by another program, or by itself, while applications run: the running one finishes what it has begun and takes nothing more (`drain`), the new one finds
  * everything as a restarted one does. Requests that come meanwhile wait where they are, in the arenas and in the kernel. None is in doubt, since none was left half done.
  *
- * A program that cannot describe its modules is refused before anything is touched; one that does not become ready is given up for the one before.
+ * A program that cannot describe its modules, or lays out shared memory otherwise than pool-init and the processes do, is refused before anything is touched; one that does not become ready is given up for the one before.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -44,7 +44,9 @@ static void describe(struct dc_helper *helper, struct dc_helper_answer *answer) 
 		int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
 		for (int fd = 0; fd < 3; fd++) dup2(nowhere, fd);
 		unsetenv("LD_PRELOAD");
-		execl(upgrade.service, upgrade.service, "--modules", upgrade.modules, "--describe", (char *)NULL);
+		char layout[16];
+		snprintf(layout, sizeof layout, "%u", DC_LAYOUT_VERSION);
+		execl(upgrade.service, upgrade.service, "--modules", upgrade.modules, "--layout", layout, "--describe", (char *)NULL);
 		_exit(127);
 	}
 	int status = 0;
@@ -57,6 +59,9 @@ static void describe(struct dc_helper *helper, struct dc_helper_answer *answer) 
 	}
 	if (got < 0) dc_fault_set(&answer->fault, errno, "cannot try the new service: ");
 	else if (got == 0) dc_fault_set(&answer->fault, ETIMEDOUT, "%s did not describe its modules within %u s; nothing was changed", upgrade.service, DESCRIBE_MS / 1000);
+	else if (dc_exit_status(status) == DC_LINK_OTHER_LAYOUT)
+		dc_fault_set(&answer->fault, ENOEXEC, "%s lays out shared memory otherwise than this pool's processes (layout %u); it serves pools that are created with it; nothing was changed", upgrade.service,
+			DC_LAYOUT_VERSION);
 	else if (status != 0)
 		dc_fault_set(&answer->fault, ENOEXEC, "%s --modules %s --describe ended with status %d; nothing was changed", upgrade.service, upgrade.modules, dc_exit_status(status));
 }

@@ -14,12 +14,14 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "../init/link.h"
 #include "control.h"
 #include "copying.h"
 #include "door.h"
 #include "host.h"
 #include "link.h"
 #include "regions.h"
+#include "segment.h"
 #include "stack.h"
 #include "workers.h"
 
@@ -27,12 +29,13 @@ struct arguments {
 	int link;
 	const char *directory, *name, *modules;
 	unsigned workers;
+	unsigned long layout; /* who asks has this one; 0: does not say */
 	bool describe, by_mailbox;
 };
 
 static int parse(int argc, char **argv, struct arguments *arguments) {
 	static const struct option options[] = {{"link", required_argument, 0, 'l'}, {"dir", required_argument, 0, 'd'}, {"name", required_argument, 0, 'n'},
-		{"modules", required_argument, 0, 'm'}, {"workers", required_argument, 0, 'w'}, {"trust", required_argument, 0, 't'}, {"describe", no_argument, 0, 'D'}, {0}};
+		{"modules", required_argument, 0, 'm'}, {"workers", required_argument, 0, 'w'}, {"trust", required_argument, 0, 't'}, {"layout", required_argument, 0, 'y'}, {"describe", no_argument, 0, 'D'}, {0}};
 	int option;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
@@ -48,13 +51,14 @@ static int parse(int argc, char **argv, struct arguments *arguments) {
 			}
 			arguments->by_mailbox = !strcmp(optarg, "process");
 			break;
+		case 'y': arguments->layout = strtoul(optarg, NULL, 10); break;
 		case 'D': arguments->describe = true; break;
 		default: return 2;
 		}
 	}
 	if (!arguments->modules || (!arguments->describe && (arguments->link < 0 || !arguments->directory))) {
 		fprintf(stderr, "usage: diciclo-service --link FD --dir POOLDIR --name TENANT/POOL --modules DIR [--workers N] [--trust pool|process]\n"
-			"       diciclo-service --modules DIR --describe\n");
+			"       diciclo-service --modules DIR [--layout N] --describe\n");
 		return 2;
 	}
 	return 0;
@@ -88,10 +92,16 @@ static unsigned usable_cpus(void) {
 	return sched_getaffinity(0, sizeof set, &set) ? 1 : (unsigned)CPU_COUNT(&set);
 }
 
+static int other_layout(unsigned long theirs) {
+	fprintf(stderr, "diciclo-service: shared memory has layout %u here and %lu there.\n", DC_LAYOUT_VERSION, theirs);
+	return DC_LINK_OTHER_LAYOUT;
+}
+
 int main(int argc, char **argv) {
 	struct arguments arguments = {.link = -1};
 	int status = parse(argc, argv, &arguments);
 	if (status) return status;
+	if (arguments.layout && arguments.layout != DC_LAYOUT_VERSION) return other_layout(arguments.layout);
 	struct dc_error error = {0};
 	struct dc_modules *modules = dc_modules_load(arguments.modules, &error);
 	if (!modules) {

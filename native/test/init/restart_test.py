@@ -117,6 +117,13 @@ class Restart(PoolCase):
         self.assertEqual(pool.ask('service-upgrade', service='relative')['error']['code'], 'EINVAL')
         self.assertEqual(pool.ask('service-upgrade', service='/bin/false')['error']['code'], 'ENOEXEC')
         self.assertEqual(pool.status()['service'], good, 'nothing was touched')
+        # It was built for other processes than this pool has.
+        other = os.path.join(self.base, 'other')
+        with open(other, 'w') as file:
+            file.write(f'#!/bin/sh\nexec {SERVICE} "$@" --layout 1\n')
+        os.chmod(other, 0o755)
+        self.assertIn('lays out shared memory otherwise', pool.ask('service-upgrade', service=other)['error']['message'])
+        self.assertEqual(pool.status()['service'], good, 'nothing was touched')
         # It describes itself, and then it does not start: the one before comes back.
         bad = os.path.join(self.base, 'bad')
         with open(bad, 'w') as file:
