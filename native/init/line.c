@@ -65,22 +65,27 @@ static void flush(struct dc_line *line) {
 	watch(line);
 }
 
-static void receive(struct dc_line *line) {
+/* One packet. 1, 0: nothing there now, -1: nothing will come any more. */
+static int receive_one(struct dc_line *line) {
 	static char text[DC_LINK_MESSAGE_MAX + 1];
-	for (unsigned round = 0; round < 64 && line->source.fd >= 0; round++) { /* bounded: others want their turn */
-		ssize_t got = recv(line->source.fd, text, sizeof text, MSG_DONTWAIT);
-		if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
-		if (got <= 0) {
-			dc_line_close(line);
-			line->closed(line);
-			return;
-		}
-		json_error_t error;
-		json_t *message = got > (ssize_t)DC_LINK_MESSAGE_MAX ? NULL : json_loadb(text, (size_t)got, JSON_REJECT_DUPLICATES, &error);
-		if (json_is_object(message)) line->received(line, message);
-		else dc_log("the service sent %zd bytes that are no message; ignored", got);
-		json_decref(message);
-	}
+	ssize_t got = recv(line->source.fd, text, sizeof text, MSG_DONTWAIT);
+	/* A peer that closes before it has read everything leaves this error, once, and before what it had sent itself (unix_release_sock, __skb_try_recv_datagram). */
+	if (got < 0 && errno == ECONNRESET) got = recv(line->source.fd, text, sizeof text, MSG_DONTWAIT);
+	if (got <= 0) return got < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+	json_error_t error;
+	json_t *message = got > (ssize_t)DC_LINK_MESSAGE_MAX ? NULL : json_loadb(text, (size_t)got, JSON_REJECT_DUPLICATES, &error);
+	if (json_is_object(message)) line->received(line, message);
+	else dc_log("the service sent %zd bytes that are no message; ignored", got);
+	json_decref(message);
+	return 1;
+}
+
+static void receive(struct dc_line *line) {
+	int result = 1;
+	for (unsigned round = 0; round < 64 && result > 0 && line->source.fd >= 0; round++) result = receive_one(line); /* bounded: others want their turn */
+	if (result >= 0) return;
+	dc_line_close(line);
+	line->closed(line);
 }
 
 static void on_ready(struct dc_source *source, uint32_t events) {
@@ -109,6 +114,11 @@ void dc_line_close(struct dc_line *line) {
 	}
 	line->last = &line->first;
 	line->waiting = 0;
+}
+
+void dc_line_finish(struct dc_line *line) {
+	while (line->source.fd >= 0 && receive_one(line) > 0) continue;
+	dc_line_close(line);
 }
 
 static int enqueue(struct dc_line *line, const char *text, size_t size, const int *descriptors, unsigned count) {

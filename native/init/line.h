@@ -25,6 +25,8 @@ int dc_packet_send(int fd, const void *data, size_t size, const int *descriptors
 /* Takes the descriptor. 0 or -errno. */
 int dc_line_open(struct dc_line *line, struct dc_loop *loop, int fd);
 void dc_line_close(struct dc_line *line);
+/* The peer has ended: what it said last is received, then the line is closed; `closed` is not called. */
+void dc_line_finish(struct dc_line *line);
 /* Sends or queues; the message is stolen, the descriptors are duplicated where they must wait. 0 or -errno. */
 int dc_line_send(struct dc_line *line, json_t *message, const int *descriptors, unsigned count);
 

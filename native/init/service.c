@@ -126,8 +126,9 @@ static void start_again(struct dc_pool *pool) {
 }
 
 /* As it was asked to: its successor is started at once. */
-static void end_for_another(struct dc_pool *pool) {
+static void end_for_another(struct dc_pool *pool, int status) {
 	struct dc_service *service = &pool->service;
+	if (!pool->drained) dc_log("the service ended with status %d before it had finished what was under way", dc_exit_status(status));
 	service->state = DC_SERVICE_BACKOFF;
 	service->backoff = (struct dc_backoff){0};
 	dc_upgrade_drained(pool);
@@ -219,8 +220,8 @@ static void watch_thread(struct dc_pool *pool, json_int_t thread) {
 static void on_ended(struct dc_process *process, int status) {
 	struct dc_pool *pool = pool_of_process(process);
 	struct dc_service *service = &pool->service;
+	dc_line_finish(&service->line); /* its end may be heard of before its last words are: that it has finished what was under way, or a keeper's pid */
 	thread_forget(pool);
-	dc_line_close(&service->line);
 	dc_timer_clear(&pool->loop, &service->timer);
 	if (service->state == DC_SERVICE_ENDING) {
 		service->state = DC_SERVICE_ENDED;
@@ -232,7 +233,7 @@ static void on_ended(struct dc_process *process, int status) {
 	dc_watchdog_stop(pool);
 	if (pool->ready_fd >= 0) explain_first_failure(pool, status);
 	if (service_drains(pool)) {
-		end_for_another(pool);
+		end_for_another(pool, status);
 		return;
 	}
 	if (service->state == DC_SERVICE_STARTING) dc_upgrade_failed(pool, status);

@@ -110,6 +110,28 @@ class Restart(PoolCase):
             self.assertEqual(int(output.split()[1]), 0, f'{door}: in doubt\n{pool.log("service")}')
         print(f'\nslowest exchange: {slowest} ms', end=' ')
 
+    def test_last_words(self):
+        """A service that is told more than it reads before it ends has still said that it had finished."""
+        self.mount()
+        pool = self.service
+        before = pool.status()['service']
+        control = pool.control()
+        os.kill(before['pid'], signal.SIGSTOP)
+        control.send(b'{"op": "service-upgrade"}\n')
+        wait_for('the exchange', lambda: 'is replaced by' in pool.log())
+        newcomer = self.spawn('library', 'sh', '-c', f'echo x > {self.at}/x && cat {self.at}/x')
+        time.sleep(0.5)
+        os.kill(pool.pid, signal.SIGSTOP) # which hears of it all at once
+        os.kill(before['pid'], signal.SIGCONT)
+        try:
+            wait_for('the end of the service', lambda: ') Z ' in text(f'/proc/{before["pid"]}/stat'))
+        finally:
+            os.kill(pool.pid, signal.SIGCONT)
+        answer = control.receive()
+        control.close()
+        self.assertEqual(newcomer.communicate(timeout=30)[0], 'x\n')
+        self.assertIs(answer.get('drained'), True, f'{answer}\n{pool.log()}')
+
     def test_bad_upgrades(self):
         self.mount()
         pool = self.service
