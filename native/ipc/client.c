@@ -411,8 +411,7 @@ bool dc_client_post_end(struct dc_client *client, uint32_t grant) {
 		}
 		counts = atomic_load_explicit(&ring->head, memory_order_acquire) >= next && atomic_load_explicit(&record->kind, memory_order_relaxed) != DC_POST_VOID;
 	}
-	bool wake = client->post_unkicked >= KICK_BYTES;
-	if (wake) kick(client);
+	if (client->post_unkicked >= KICK_BYTES && !atomic_load_explicit(&ring->draining, memory_order_seq_cst)) kick(client);
 	atomic_store_explicit(&client->post_lock, 0, memory_order_release);
 	return counts;
 }

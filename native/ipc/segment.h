@@ -141,6 +141,7 @@ struct dc_post_ring {
 	alignas(DC_CACHE_LINE) _Atomic uint64_t head;          /* from here on the service writes */
 	_Atomic uint32_t generation; /* 0: no posting */
 	_Atomic uint32_t sealed;     /* the last generation at whose begin everything before it was made */
+	_Atomic uint32_t draining;   /* a worker makes what is there, and looks for more before it ends: nobody need ring */
 	alignas(DC_CACHE_LINE) _Atomic uint32_t lease_epoch; /* of the service that answers now: places told by another are void. 0: none are given */
 	alignas(DC_CACHE_LINE) _Atomic uint64_t leased;      /* the client counts: reads that needed no request, */
 	_Atomic uint64_t leased_answers;                     /* and answers about names and attributes */

@@ -23,6 +23,7 @@
 #define IDLE_TICKS 10u
 #define READERS_MAX 16u
 #define COMPLAINTS_MAX 20u /* in the log, of one client */
+#define ROUNDS_MAX 64u
 #define RUN_RECORDS 256u
 #define RUN_BYTES (1u << 20)
 #define CACHED_BITS 7u /* attributes, pages, entries: door_internal.h */
@@ -174,7 +175,13 @@ void dc_posts_drain(struct dc_client_record *client, struct dc_worker *worker) {
 bool dc_posts_rung(struct dc_client_record *client, struct dc_worker *worker) {
 	uint64_t tail = atomic_load_explicit(&ring_of(client)->tail, memory_order_seq_cst);
 	uint64_t before = __atomic_exchange_n(&client->posts_rung, tail, __ATOMIC_RELAXED);
-	dc_posts_drain(client, worker);
+	for (unsigned round = 0; round < ROUNDS_MAX && !is_empty(client); round++) {
+		if (pthread_mutex_trylock(&client->posts.lock)) break; /* another worker is at it, and looks again when it has let go */
+		atomic_store_explicit(&ring_of(client)->draining, 1, memory_order_relaxed);
+		for (; round < ROUNDS_MAX && !is_empty(client); round++) make_all(client, worker);
+		atomic_store_explicit(&ring_of(client)->draining, 0, memory_order_seq_cst); /* then the look: pairs with the client's, behind its record */
+		pthread_mutex_unlock(&client->posts.lock);
+	}
 	return tail != before;
 }
 
@@ -325,6 +332,7 @@ void dc_posts_begin(struct dc_client_record *client) {
 	posts->idle_ticks = 0;
 	atomic_store(&ring->lease_epoch, dc_regions_open() ? (uint32_t)dc_epoch() : 0); /* before any door of this service is open */
 	atomic_store(&ring->sealed, posts->generation);
+	atomic_store(&ring->draining, 0);
 	atomic_store(&ring->generation, posts->generation);
 }
 
