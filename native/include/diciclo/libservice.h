@@ -227,8 +227,11 @@ struct dc_child {
 struct dc_type;
 struct dc_file_binding; /* per operation: function and the object to pass; filled by the framework */
 
-/* Writes may be acknowledged before they reach this libservice, as long as nobody can see that. fsync must make them durable. */
-enum { DC_TRAIT_WRITE_BACK = 1u << 0 };
+/*
+ * WRITE_BACK  Writes may be acknowledged before they reach this libservice, as long as nobody can see that. fsync must make them durable.
+ * MEMORY      What was just written is read again from this machine's memory (the kernel's page cache): for a copy, and no device or network. Nobody above needs to keep it for that.
+ */
+enum { DC_TRAIT_WRITE_BACK = 1u << 0, DC_TRAIT_MEMORY = 1u << 1 };
 
 struct dc_libservice {
 	const struct dc_type *type;

@@ -152,6 +152,7 @@ struct cache_node {
 	uint32_t epoch;                 /* pool lock; moves when all pages are dropped */
 	_Atomic uint64_t stream_next, stream_pages; /* sequential reading */
 	_Atomic uint32_t stream_window;
+	_Atomic bool written_past; /* rewritten unread: the last long write went to the child and not into pages (write.c) */
 
 	/* Names lock. */
 	struct cache_node *chain; /* same bucket, by `below` */
@@ -225,7 +226,8 @@ void cache_pages_publish(struct cache *cache, struct cache_node *node, uint64_t 
 bool cache_page_update(struct cache *cache, struct cache_node *node, uint64_t index, size_t offset, const void *data, size_t bytes); /* data NULL: zeros */
 bool cache_page_present(struct cache *cache, struct cache_node *node, uint64_t index);
 void cache_pages_drop(struct cache *cache, struct cache_node *node, uint64_t first, uint64_t last); /* inclusive */
-void cache_pages_drop_cold(struct cache *cache, struct cache_node *node, uint64_t first, uint64_t last);
+/* Those with fewer hits than `hits`. How many; *kept: how many of the others are there. */
+uint32_t cache_pages_drop_cold(struct cache *cache, struct cache_node *node, uint64_t first, uint64_t last, unsigned hits, uint32_t *kept);
 uint32_t cache_epoch(struct cache *cache, struct cache_node *node);
 bool cache_page_read(struct cache *cache, struct cache_node *node, uint64_t index, size_t offset, void *out, size_t bytes); /* false: not there */
 void cache_file_take(struct cache *cache, struct cache_node *node); /* sets node->data */

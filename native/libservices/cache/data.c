@@ -109,7 +109,7 @@ static uint32_t missing_run(struct reading *reading, uint64_t index, uint64_t la
 static uint32_t read_ahead(struct reading *reading, uint64_t index, uint32_t count, uint64_t file_last)
 {
 	struct cache_node *node = reading->node;
-	uint32_t window = 0, limit = cache_pages_budget(reading->cache) / 16;
+	uint32_t window = 0, limit = cache_pages_budget(reading->cache) / 16, kept;
 	uint64_t stream = 0;
 
 	if (index && atomic_load_explicit(&node->stream_next, memory_order_relaxed) == index) {
@@ -126,7 +126,7 @@ static uint32_t read_ahead(struct reading *reading, uint64_t index, uint32_t cou
 	atomic_store_explicit(&node->stream_next, index + count + window, memory_order_relaxed);
 	atomic_store_explicit(&node->stream_pages, stream + count + window, memory_order_relaxed);
 	if (stream > cache_pages_budget(reading->cache) / 4 && index > 2 * CACHE_RUN_PAGES)
-		cache_pages_drop_cold(reading->cache, node, index - 2 * CACHE_RUN_PAGES, index - CACHE_RUN_PAGES);
+		cache_pages_drop_cold(reading->cache, node, index - 2 * CACHE_RUN_PAGES, index - CACHE_RUN_PAGES, 2, &kept);
 	return window;
 }
 
@@ -173,6 +173,8 @@ static ssize_t read_missing(struct reading *reading, uint64_t size)
 		return read_past(reading, reading->end - reading->offset);
 	wanted = missing_run(reading, index, last, MIN(limit, CACHE_RUN_PAGES));
 	CACHE_COUNT(cache, misses, wanted);
+	if (atomic_load_explicit(&reading->node->written_past, memory_order_relaxed))
+		atomic_store_explicit(&reading->node->written_past, false, memory_order_relaxed); /* it is read after all */
 	count = wanted + read_ahead(reading, index, wanted, (size - 1) >> CACHE_PAGE_SHIFT);
 	epoch = cache_epoch(cache, reading->node);
 	taken = cache_pages_take(cache, pages, count);

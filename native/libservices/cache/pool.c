@@ -412,20 +412,27 @@ void cache_pages_drop(struct cache *cache, struct cache_node *node, uint64_t fir
 	pthread_mutex_unlock(&pool->lock);
 }
 
-void cache_pages_drop_cold(struct cache *cache, struct cache_node *node, uint64_t first, uint64_t last)
+uint32_t cache_pages_drop_cold(struct cache *cache, struct cache_node *node, uint64_t first, uint64_t last, unsigned hits, uint32_t *kept)
 {
 	struct cache_pool *pool = &cache->pool;
+	uint32_t budget = DROP_BATCH, dropped = 0;
 	uint64_t index;
 
+	*kept = 0;
 	pthread_mutex_lock(&pool->lock);
 	for (index = first; index <= last; index++) {
 		uint32_t page = find(cache, node, index);
-		if (page && !pool->pages[page].busy && atomic_load_explicit(&pool->heat[page], memory_order_relaxed) < 2) {
+		if (page && !pool->pages[page].busy && atomic_load_explicit(&pool->heat[page], memory_order_relaxed) < hits) {
 			detach(cache, page);
 			put_free(pool, page);
+			dropped++;
+		} else if (page) {
+			++*kept;
 		}
+		breathe(pool, &budget);
 	}
 	pthread_mutex_unlock(&pool->lock);
+	return dropped;
 }
 
 uint32_t cache_pages_budget(struct cache *cache)

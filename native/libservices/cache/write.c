@@ -12,6 +12,7 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define STACK_BYTES 16384u
 #define CHUNK_BYTES (256u * 1024)
+#define PAST_BYTES (128u * 1024)
 
 struct writing {
 	struct cache *cache;
@@ -168,13 +169,44 @@ static ssize_t write_through(struct writing *writing, size_t total, off_t *offse
 	return done ? (ssize_t)done : put;
 }
 
-/* O_DIRECT: from the caller's buffers to the child, and out of the cache. */
+/*
+ * O_DIRECT, or a long write over what was written before and never read since: from the caller's buffers to the child, and out of the cache. Pages would cost the writer a copy, and the processor's caches
+ * as much again; should somebody read after all, the child has it in memory. What is new is kept, since most of it is read soon, and so is what is read between two writes.
+ */
+static bool goes_past(struct writing *writing, size_t total)
+{
+	struct cache_node *node = writing->node;
+	uint64_t from = (uint64_t)writing->offset, first = page_of(from), last = page_of(from + total - 1), begin = page_of(from + CACHE_PAGE - 1), end = page_of(from + total);
+	uint32_t unread, read;
+
+	if (writing->flags & DC_IO_DIRECT)
+		return true;
+	if (writing->flags & DC_IO_APPEND || total < PAST_BYTES || !(writing->cache->child->traits & DC_TRAIT_MEMORY))
+		return false;
+	unread = cache_pages_drop_cold(writing->cache, node, begin, end - 1, 1, &read);
+	if (read || unread)
+		atomic_store_explicit(&node->written_past, !read, memory_order_relaxed);
+	if (!atomic_load_explicit(&node->written_past, memory_order_relaxed))
+		return false;
+	/* Of these a part remains what it was. */
+	if (first < begin)
+		cache_pages_drop(writing->cache, node, first, first);
+	if (last >= end)
+		cache_pages_drop(writing->cache, node, last, last);
+	return true;
+}
+
 static ssize_t write_past(struct writing *writing, const struct iovec *iov, int iovcnt, size_t total, off_t *offset)
 {
 	struct cache *cache = writing->cache;
 	ssize_t put = CACHE_CALL(cache, write, writing->context, writing->node->below, iov, iovcnt, offset, writing->flags);
 
-	doubtful(writing, *offset, total, put);
+	if (put == (ssize_t)total && !(writing->flags & DC_IO_DIRECT))
+		grow(writing->node, *offset + put);
+	else
+		doubtful(writing, *offset, total, put);
+	if (put > 0)
+		CACHE_COUNT(cache, bypassed, (uint64_t)put);
 	return put;
 }
 
@@ -200,7 +232,7 @@ ssize_t cache_write(struct dc_libservice *self, struct dc_context *context, stru
 	if (flags & DC_IO_APPEND)
 		writing.offset = atomic_load(&at->data->size);
 	change = cache_change_begin(cache, at);
-	if (flags & DC_IO_DIRECT)
+	if (goes_past(&writing, total))
 		result = write_past(&writing, iov, iovcnt, total, offset);
 	else
 		result = write_through(&writing, total, offset);

@@ -71,6 +71,7 @@ static int local_start(struct dc_libservice *self, const struct dc_options *opti
 		return result;
 	}
 	self->state = local;
+	self->traits |= DC_TRAIT_MEMORY;
 	return 0;
 }
 

@@ -62,6 +62,35 @@ static const char *write_faults(struct stand *stand, struct testfault_rules *rul
 	return NULL;
 }
 
+/* The same of writes that go past the pages: nothing old is found behind them. */
+static const char *long_write_faults(struct stand *stand, struct testfault_rules *rules)
+{
+	static char data[300000];
+	struct dc_node *node = make_file(stand, "f", 300000, 1);
+	struct dc_attr attr;
+
+	memset(data, 2, sizeof data);
+	EXPECT(write_at(stand, node, data, 300000, 0) == 300000 && write_at(stand, node, data, 300000, 0) == 300000);
+	EXPECT(stand_statistic(stand, "cache", "bypassedBytes") >= 300000);
+	memset(data, 3, sizeof data);
+	rules->write = ENOSPC;
+	EXPECT(write_at(stand, node, data, 300000, 0) == -ENOSPC);
+	EXPECT(is_pattern(stand, node, 300000, 0, 2));
+	rules->write = 0;
+	EXPECT(write_at(stand, node, data, 300000, 0) == 300000 && write_at(stand, node, data, 300000, 0) == 300000);
+	memset(data, 4, sizeof data);
+	rules->short_write = 1000;
+	EXPECT(write_at(stand, node, data, 300000, 100) == 1000);
+	EXPECT(is_pattern(stand, node, 100, 0, 3) && is_pattern(stand, node, 1000, 100, 4) && is_pattern(stand, node, 298900, 1100, 3));
+	EXPECT(write_at(stand, node, data, 300000, 299500) == 1000);
+	EXPECT(!CALL(stand, getattr, node, &attr) && attr.st.st_size == 300500);
+	rules->short_write = 0;
+	drop_file(stand, node);
+	return NULL;
+}
+
+const char *special_long_write_faults(const char *modules, const char *shape, const char *directory) { return with_rules(modules, directory, long_write_faults); }
+
 const char *special_write_faults(const char *modules, const char *shape, const char *directory) { return with_rules(modules, directory, write_faults); }
 
 static const char *read_faults(struct stand *stand, struct testfault_rules *rules)

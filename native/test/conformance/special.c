@@ -493,6 +493,61 @@ static const char *stream_passes(struct stand *stand, const char *directory)
 }
 SPECIAL(stream_passes, "cache-small")
 
+/* What is written again before anybody has read it is not worth pages; what is new, or read in between, is. By long writes of whole pages and others. */
+static const char *rewritten_unread(struct stand *stand, const char *directory)
+{
+	static char data[600000], back[600000];
+	struct dc_node *node = make_file(stand, "f", 0, 0);
+	int64_t passed, misses;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		size_t bytes = i % 2 ? 600000 : 524288;
+		off_t offset = i % 2 ? 100 : 0;
+		memset(data, 'a' + i, bytes);
+		passed = stand_statistic(stand, "cache", "bypassedBytes");
+		EXPECT(write_at(stand, node, data, bytes, offset) == (ssize_t)bytes);
+		passed = stand_statistic(stand, "cache", "bypassedBytes") - passed;
+		if (passed != (i ? (int64_t)bytes : 0))
+			return fault("write %d: %lld bytes went past the cache", i, (long long)passed);
+	}
+	EXPECT(is_pattern(stand, node, 600000, 100, 'd') && is_pattern(stand, node, 100, 0, 'c'));
+	for (i = 0; i < 3; i++) { /* the pages that the reads brought in were read by one read or two */
+		EXPECT(read_at(stand, node, back, 600000, 0) == 600000);
+		memset(data, 'A' + i, 524288);
+		passed = stand_statistic(stand, "cache", "bypassedBytes");
+		misses = stand_statistic(stand, "cache", "misses");
+		EXPECT(read_at(stand, node, back, 600000, 0) == 600000);
+		EXPECT(write_at(stand, node, data, 524288, 4096) == 524288);
+		EXPECT(is_pattern(stand, node, 524288, 4096, 'A' + i));
+		if (stand_statistic(stand, "cache", "bypassedBytes") != passed || stand_statistic(stand, "cache", "misses") != misses)
+			return fault("write %d: what is read between two writes was not kept", i);
+	}
+	EXPECT(is_pattern(stand, node, 3996, 100, 'd') && is_pattern(stand, node, 100, 528384, 'd'));
+	drop_file(stand, node);
+	return NULL;
+}
+SPECIAL(rewritten_unread, "cache")
+
+/* O_DIRECT goes past the cache, and what it overwrote goes out of it. */
+static const char *direct_writes(struct stand *stand, const char *directory)
+{
+	struct dc_node *node = make_file(stand, "f", 65536, 1);
+	char *data = aligned_alloc(4096, 16384);
+	struct iovec iov = {data, 16384};
+	off_t offset = 8192;
+
+	memset(data, 2, 16384);
+	EXPECT(is_pattern(stand, node, 65536, 0, 1));
+	EXPECT(CALL(stand, write, node, &iov, 1, &offset, DC_IO_DIRECT) == 16384);
+	EXPECT(is_pattern(stand, node, 8192, 0, 1) && is_pattern(stand, node, 16384, 8192, 2) && is_pattern(stand, node, 40960, 24576, 1));
+	EXPECT(stand_statistic(stand, "cache", "bypassedBytes") == 16384);
+	free(data);
+	drop_file(stand, node);
+	return NULL;
+}
+SPECIAL(direct_writes, "cache")
+
 /* The last name and the last reference go: so do the pages and the child's node, and with it the space. */
 static const char *gone_is_gone(struct stand *stand, const char *directory)
 {
@@ -568,11 +623,14 @@ const struct special specials[] = {
 	{"cut_short", special_cut_short, "cache"},
 	{"never_above_size", special_never_above_size, "cache-small"},
 	{"stream_passes", special_stream_passes, "cache-small"},
+	{"rewritten_unread", special_rewritten_unread, "cache"},
+	{"direct_writes", special_direct_writes, "cache"},
 	{"gone_is_gone", special_gone_is_gone, "cache"},
 #ifndef __SANITIZE_THREAD__
 	{"scribbling_client", special_scribbling_client, "cache"},
 #endif
 	{"write_faults", special_write_faults, "cache"},
+	{"long_write_faults", special_long_write_faults, "cache"},
 	{"read_faults", special_read_faults, "cache"},
 	{"fsync_faults", special_fsync_faults, "cache"},
 	{"child_short", special_child_short, "cache"},

@@ -23,6 +23,7 @@ int set_size(struct stand *stand, struct dc_node *node, off_t size);
 
 const char *special_plans(const char *modules, const char *shape, const char *directory);
 const char *special_write_faults(const char *modules, const char *shape, const char *directory);
+const char *special_long_write_faults(const char *modules, const char *shape, const char *directory);
 const char *special_read_faults(const char *modules, const char *shape, const char *directory);
 const char *special_fsync_faults(const char *modules, const char *shape, const char *directory);
 const char *special_child_short(const char *modules, const char *shape, const char *directory);

@@ -71,7 +71,7 @@ static void *model_body(void *argument)
 	snprintf(name, sizeof name, "own-%d", w->number);
 	w->node = make_file(w->stand, name, 0, 0);
 	for (i = 0; i < 3000 / SCALE && !w->wrong[0]; i++) {
-		size_t bytes = 1 + (size_t)rand_r(&w->seed) % 40000;
+		size_t bytes = 1 + (size_t)rand_r(&w->seed) % (i % 4 ? 40000 : 400000);
 		offset = rand_r(&w->seed) % (int)MODEL;
 		bytes = model_limit(offset, bytes);
 		switch (rand_r(&w->seed) % 10) {
@@ -171,12 +171,13 @@ static bool block_whole(const uint64_t *block, uint64_t number)
 
 static void *blocks_writer(struct worker *w)
 {
-	uint64_t *block = aligned_alloc(4096, 4096), i;
+	uint64_t *block = aligned_alloc(4096, BLOCKS * 4096), i, at;
 
 	for (i = 1; i < 4000 / SCALE && !w->wrong[0]; i++) {
-		uint64_t number = (uint64_t)rand_r(&w->seed) % BLOCKS;
-		block_fill(block, number, i << 2 | (unsigned)w->number);
-		if (write_at(w->stand, w->node, block, 4096, (off_t)number * 4096) != 4096)
+		uint64_t number = (uint64_t)rand_r(&w->seed) % BLOCKS, count = i % 8 ? 1 : 1 + (uint64_t)rand_r(&w->seed) % (BLOCKS - number);
+		for (at = 0; at < count; at++)
+			block_fill(block + at * 512, number + at, i << 2 | (unsigned)w->number);
+		if (write_at(w->stand, w->node, block, count * 4096, (off_t)number * 4096) != (ssize_t)count * 4096)
 			WRONG(w, "write");
 		if (i % 200 == 0 && w->number == 0)
 			set_size(w->stand, w->node, (off_t)(rand_r(&w->seed) % BLOCKS) * 4096);
