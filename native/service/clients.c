@@ -311,7 +311,7 @@ json_t *dc_clients_json(void) {
 void dc_clients_drop_instance(struct dc_instance *instance) {
 	uint32_t next = 0;
 	for (struct dc_client_record *client; (client = dc_client_next(&next));) {
-		pthread_mutex_lock(&client->posts.lock); /* nobody makes a posted write meanwhile */
+		dc_posts_lock(client); /* nobody makes a posted write meanwhile */
 		dc_posts_take_back_locked(client);
 		for (;;) {
 			pthread_mutex_lock(&client->lock);

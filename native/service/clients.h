@@ -14,7 +14,8 @@ struct dc_handle;
 
 /* A client's posted writes (posts.c); under the lock. */
 struct dc_posts {
-	pthread_mutex_t lock;
+	pthread_mutex_t lock;       /* dc_posts_lock */
+	_Atomic uint32_t wanted;    /* who waits for it */
 	uint64_t head;
 	uint32_t generation;
 	bool listed;              /* the ticker looks at the ring */

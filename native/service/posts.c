@@ -163,10 +163,18 @@ static bool is_empty(struct dc_client_record *client) {
 	return atomic_load_explicit(&ring_of(client)->tail, memory_order_seq_cst) == atomic_load_explicit(&ring_of(client)->head, memory_order_relaxed);
 }
 
+void dc_posts_lock(struct dc_client_record *client) {
+	struct dc_posts *posts = &client->posts;
+	if (pthread_mutex_trylock(&posts->lock) == 0) return;
+	atomic_fetch_add(&posts->wanted, 1);
+	pthread_mutex_lock(&posts->lock);
+	atomic_fetch_sub(&posts->wanted, 1);
+}
+
 void dc_posts_drain(struct dc_client_record *client, struct dc_worker *worker) {
 	struct dc_posts *posts = &client->posts;
 	if (is_empty(client)) return; /* a client that lies about its head fools itself */
-	pthread_mutex_lock(&posts->lock);
+	dc_posts_lock(client);
 	make_all(client, worker);
 	pthread_mutex_unlock(&posts->lock);
 }
@@ -175,10 +183,10 @@ void dc_posts_drain(struct dc_client_record *client, struct dc_worker *worker) {
 bool dc_posts_rung(struct dc_client_record *client, struct dc_worker *worker) {
 	uint64_t tail = atomic_load_explicit(&ring_of(client)->tail, memory_order_seq_cst);
 	uint64_t before = __atomic_exchange_n(&client->posts_rung, tail, __ATOMIC_RELAXED);
-	for (unsigned round = 0; round < ROUNDS_MAX && !is_empty(client); round++) {
+	for (unsigned round = 0; round < ROUNDS_MAX && !is_empty(client) && !atomic_load(&client->posts.wanted); round++) {
 		if (pthread_mutex_trylock(&client->posts.lock)) break; /* another worker is at it, and looks again when it has let go */
 		atomic_store_explicit(&ring_of(client)->draining, 1, memory_order_relaxed);
-		for (; round < ROUNDS_MAX && !is_empty(client); round++) make_all(client, worker);
+		for (; round < ROUNDS_MAX && !is_empty(client) && !atomic_load(&client->posts.wanted); round++) make_all(client, worker);
 		atomic_store_explicit(&ring_of(client)->draining, 0, memory_order_seq_cst); /* then the look: pairs with the client's, behind its record */
 		pthread_mutex_unlock(&client->posts.lock);
 	}
@@ -200,7 +208,7 @@ void dc_posts_take_back_locked(struct dc_client_record *client) {
 }
 
 void dc_posts_take_back(struct dc_client_record *client) {
-	pthread_mutex_lock(&client->posts.lock);
+	dc_posts_lock(client);
 	dc_posts_take_back_locked(client);
 	pthread_mutex_unlock(&client->posts.lock);
 }
@@ -228,7 +236,7 @@ static struct dc_client_record *lock_poster(unsigned place) {
 	uint64_t entry = atomic_load(&posters[place]);
 	struct dc_client_record *client = entry ? dc_client_hold((uint32_t)entry - 1) : NULL;
 	if (!client) return NULL;
-	pthread_mutex_lock(&client->posts.lock);
+	dc_posts_lock(client);
 	if (atomic_load(&posters[place]) == entry) return client;
 	unlock_poster(client);
 	return NULL;
@@ -285,7 +293,7 @@ uint32_t dc_posts_grant(struct dc_handle *handle, struct dc_node *node) {
 	if (!handle->instance->front.state || handle->flags & (O_APPEND | O_SYNC | O_DSYNC | O_DIRECT) || !S_ISREG(node->type)) return 0;
 	struct dc_client_record *client = handle->client;
 	struct dc_posts *posts = &client->posts;
-	pthread_mutex_lock(&posts->lock);
+	dc_posts_lock(client);
 	uint32_t grant = handle->grant;
 	if (!grant && posts->generation && list(client)) {
 		atomic_fetch_add(&node->core.posters, 1); /* then the look: pairs with the kernel door's announcing, then looking here */
@@ -310,7 +318,7 @@ int dc_posts_error(struct dc_handle *handle) {
 int dc_posts_closed(struct dc_handle *handle) {
 	struct dc_posts *posts = &handle->client->posts;
 	if (!handle->instance->front.state) return 0;
-	pthread_mutex_lock(&posts->lock);
+	dc_posts_lock(handle->client);
 	for (struct dc_handle **link = &posts->granted; handle->grant && *link; link = &(*link)->granted_next) {
 		if (*link != handle) continue;
 		*link = handle->granted_next;
@@ -337,7 +345,7 @@ void dc_posts_begin(struct dc_client_record *client) {
 }
 
 void dc_posts_end(struct dc_client_record *client) {
-	pthread_mutex_lock(&client->posts.lock);
+	dc_posts_lock(client);
 	dc_posts_take_back_locked(client);
 	unlist(client);
 	pthread_mutex_unlock(&client->posts.lock);

@@ -20,6 +20,9 @@ struct dc_libservice *dc_posts_wrap(struct dc_instance *instance);
 void dc_posts_begin(struct dc_client_record *client); /* a client attached, or was attached to an earlier service */
 void dc_posts_end(struct dc_client_record *client);   /* it is gone, its handles are still open */
 
+/* The client's posts.lock. Who empties the ring for its own sake lets go of it for anybody else. */
+void dc_posts_lock(struct dc_client_record *client);
+
 /* Makes what the client has posted. `worker` may be NULL. */
 void dc_posts_drain(struct dc_client_record *client, struct dc_worker *worker);
 /* The client rings for its ring: the same. False: it held nothing that it had not been rung for. */
