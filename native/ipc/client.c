@@ -42,7 +42,7 @@ static int receive_answer(int fd, struct dc_attach_answer *answer, int descripto
 	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS && header->cmsg_len <= CMSG_LEN(2 * sizeof(int)))
 		memcpy(descriptors, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
 	if (received != sizeof *answer || answer->magic != DC_ATTACH_MAGIC) return -EPROTO;
-	if (answer->error) return -answer->error;
+	if (answer->error) return answer->error > 0 && answer->error < 4096 ? -answer->error : -EPROTO;
 	return descriptors[0] >= 0 && (descriptors[1] >= 0) == (answer->queue_size != 0) ? 0 : -EPROTO;
 }
 
