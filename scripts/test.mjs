@@ -22,6 +22,10 @@ const GUEST_TIMEOUT_SECONDS = 900;
 const FUZZ_SECONDS = 10;
 /** Real programs that a service under the address sanitizer serves once more. */
 const ADDRESS_TESTS = ['faults', 'leases', 'programs', 'writeback'].map((name) => `test/e2e/${name}.test.ts`);
+/** As users run them: their first calls are the kernel door's, and what they opened by those goes on. */
+const FIRST_CALLS_TESTS = ['e2e/programs', 'programs/tools', 'programs/databases'].map(
+  (name) => `test/${name}.test.ts`,
+);
 /** What threads of a service do to each other, not what programs do: few, since they run many times slower. */
 const THREAD_TESTS = ['leases', 'trust', 'writeback'].map((name) => `test/e2e/${name}.test.ts`);
 
@@ -213,8 +217,10 @@ async function main(argv) {
   await setup(['test']);
   const ahead = wants('ts') ? buildAhead(wants) : undefined;
   if (wants('check')) await check();
-  if (wants('ts')) await vitest('ts', []);
-  else if (filters.length > 0) await vitest('ts', filters);
+  if (wants('ts')) {
+    await vitest('ts', []);
+    await vitest('real programs (first calls by the kernel door)', FIRST_CALLS_TESTS, { DICICLO_PATIENCE: '' });
+  } else if (filters.length > 0) await vitest('ts', filters);
   await ahead; // alone from here on: nothing beside the native tests
   if (wants('native')) await native('native', 'build', ['--buildtype=release']);
   if (wants('asan')) {

@@ -14,6 +14,8 @@ import { parseStack } from '../../src/spec/index.js';
 
 export type Door = 'library' | 'kernel';
 export const doors: readonly Door[] = ['library', 'kernel'];
+/** Whether the library carries a program's first calls as well (vitest.config.ts); users' programs leave those to the kernel door. */
+export const eager = process.env.DICICLO_PATIENCE === '0';
 
 export interface TestPool {
   engine: Engine;

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
-import { type Door, doors, operations, sharedPool, total } from './harness.js';
+import { type Door, doors, eager, operations, sharedPool, total } from './harness.js';
 
 const other = (door: Door): Door => (door === 'library' ? 'kernel' : 'library');
 const pool = sharedPool();
@@ -111,7 +111,7 @@ EOF
   }, 300_000);
 });
 
-test('the library carries what a program does with its files', async () => {
+test.runIf(eager)('the library carries what a program does with its files', async () => {
   await pool.engine.resetStats(pool.pool);
   const script = `
 import os

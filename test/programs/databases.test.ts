@@ -4,7 +4,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
-import { doors, sharedPool, until } from '../e2e/harness.js';
+import { doors, eager, sharedPool, until } from '../e2e/harness.js';
 import { makePostgres } from '../e2e/postgres.js';
 import { carried, full, WRITE_BACK } from './harness.js';
 
@@ -71,7 +71,7 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
         const sound = await postgres.run('pg_checksums', '--check');
         expect(sound.status, sound.output).toBe(0);
       });
-      if (door === 'library') expect(seen.share).toBeGreaterThan(0.8);
+      if (door === 'library' && eager) expect(seen.share).toBeGreaterThan(0.8);
     }, 5_400_000);
 
     test('Redis with appendfsync always: killed under load and in a rewrite, every acknowledged write is there', async () => {
@@ -116,7 +116,7 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
         const dump = await pool.tryRun(door, ['redis-check-rdb', 'dump.rdb'], { cwd: data });
         expect(dump.output).toContain('RDB looks OK');
       });
-      if (door === 'library') expect(seen.share).toBeGreaterThan(0.9);
+      if (door === 'library' && eager) expect(seen.share).toBeGreaterThan(0.9);
     }, 5_400_000);
 
     test('db_bench: its whole list of workloads, every checksum and key verified', async () => {
@@ -140,7 +140,7 @@ describe.each(full ? ['write-through', 'write-back'] : ['write-back'])('over a c
             expect(result.output).toMatch(new RegExp(`^${name} +:`, 'm'));
         }
       });
-      if (door === 'library') expect(seen.share).toBeGreaterThan(0.98);
+      if (door === 'library' && eager) expect(seen.share).toBeGreaterThan(0.98);
     }, 5_400_000);
   });
 });
