@@ -2,9 +2,12 @@
  * What the scripts share. Node's own modules alone: node_modules may not exist yet.
  */
 import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+const ENDING_MS = 20_000;
 export const checkout = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 
 /** Exit statuses of CONVENTIONS that scripts use. */
@@ -24,12 +27,46 @@ export function say(text) {
   process.stderr.write(`${text}\n`);
 }
 
+const directories = new Set();
+const children = new Set();
+let ending = 0; // exit status: no program is begun any more
+
+/** A directory of our own in the temporary one, until `done` or the end of this process. */
+export function scratch(prefix) {
+  const directory = mkdtempSync(path.join(os.tmpdir(), prefix));
+  directories.add(directory);
+  return directory;
+}
+
+export function done(directory) {
+  rmSync(directory, { recursive: true, force: true });
+  directories.delete(directory);
+}
+
+/** A script that is ended by a signal ends the programs that it runs, and leaves nothing. Others' handlers of the signal have their turn first. */
+export function leaveNothing() {
+  process.on('exit', () => {
+    for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+  });
+  for (const [signal, number] of Object.entries({ SIGHUP: 1, SIGINT: 2, SIGTERM: 15 }))
+    process.on(signal, () => {
+      ending = 128 + number;
+      for (const child of children) child.kill(signal);
+      setTimeout(() => process.exit(ending), children.size > 0 ? ENDING_MS : 0);
+    });
+}
+
 /** Runs a program with its output on our stderr; resolves with its exit status (128+ for signals, 127 when it is not there). */
 export function run(argv, options = {}) {
   return new Promise((resolve) => {
     const child = spawn(argv[0], argv.slice(1), { cwd: checkout, stdio: ['ignore', 2, 2], ...options });
+    children.add(child);
     child.on('error', () => resolve(127));
-    child.on('exit', (code, signal) => resolve(code ?? (signal ? 128 + 9 : 1)));
+    child.on('exit', (code, signal) => {
+      children.delete(child);
+      if (ending && children.size === 0) process.exit(ending);
+      if (!ending) resolve(code ?? (signal ? 128 + 9 : 1));
+    });
   });
 }
 

@@ -4,7 +4,7 @@
  * more on cgroup v2 in a guest, and looks for what they left behind. The last line is `N passed, N failed` (and `, N skipped` when any).
  * Usage: node scripts/test.mjs [PART ...]   parts: check ts native asan tsan fuzz guest, or a folder or file below test/ (engine, spec ...). Default: all.
  */
-import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,7 +12,7 @@ import { buildFuzz, fuzz, TARGETS } from './fuzz.mjs';
 import { runInGuest } from './guest.mjs';
 import { findLeftovers, MARK } from './leftovers.mjs';
 import { buildNative, setup } from './setup.mjs';
-import { checkout, Exit, Failure, fail, run, say, seconds } from './shared.mjs';
+import { checkout, done, Exit, Failure, fail, leaveNothing, run, say, scratch, seconds } from './shared.mjs';
 
 const PARTS = ['check', 'ts', 'native', 'asan', 'tsan', 'fuzz', 'guest'];
 const VITEST = 'node_modules/vitest/vitest.mjs';
@@ -51,7 +51,7 @@ async function check() {
 }
 
 async function vitest(part, filters, env = {}) {
-  const work = mkdtempSync(path.join(os.tmpdir(), 'diciclo-test-'));
+  const work = scratch('diciclo-test-');
   const file = path.join(work, 'vitest.json');
   const argv = [
     'node',
@@ -64,7 +64,7 @@ async function vitest(part, filters, env = {}) {
   ];
   const status = await run(argv, { env: { ...process.env, ...env } });
   count(part, readVitest(file, status));
-  rmSync(work, { recursive: true, force: true });
+  done(work);
 }
 
 /** Counts of a report of vitest's JSON reporter; a file that could not even be loaded counts as one failure. */
@@ -133,7 +133,7 @@ async function buildAhead(wants) {
  * other people's. A report in the service's log fails the test that caused it (test/e2e/harness.ts).
  */
 async function sanitizedService(part, build, tests) {
-  const mixed = mkdtempSync(path.join(os.tmpdir(), 'diciclo-test-'));
+  const mixed = scratch('diciclo-test-');
   for (const [name, from] of Object.entries({
     service: build,
     libservices: build,
@@ -142,7 +142,7 @@ async function sanitizedService(part, build, tests) {
   }))
     symlinkSync(path.join(checkout, from, name), path.join(mixed, name));
   await vitest(part, tests, { DICICLO_BUILD_DIR: mixed });
-  rmSync(mixed, { recursive: true, force: true });
+  done(mixed);
 }
 
 /** Every fuzz target for some seconds, from the committed corpora, one on each processor; `npm run fuzz` goes on for longer. */
@@ -158,7 +158,7 @@ async function fuzzAll() {
 
 /** The engine's tests on pure cgroup v2, counted like all others. */
 async function guest() {
-  const out = mkdtempSync(path.join(os.tmpdir(), 'diciclo-guest-out-'));
+  const out = scratch('diciclo-guest-out-');
   const command = [
     'node',
     VITEST,
@@ -184,7 +184,7 @@ async function guest() {
     if (!(error instanceof Failure)) throw error;
     count('guest (cgroup v2)', { failed: 1, names: [`${error.message}: ${error.fix}`] });
   } finally {
-    rmSync(out, { recursive: true, force: true });
+    done(out);
   }
 }
 
@@ -212,6 +212,7 @@ async function main(argv) {
     );
   const all = argv.length === 0;
   const wants = (part) => all || argv.includes(part);
+  leaveNothing();
   process.env[MARK] = `${process.pid}-${Date.now()}`;
   const before = findLeftovers();
   await setup(['test']);
