@@ -9,8 +9,8 @@
  * killing everybody), ends the service. Neither side blocks on the line: pool-init queues what does not fit, the service reads and sends on a thread that serves no data.
  *
  * ---- pool-init -> service, always in this order after a start -----------------------------------------------------------------
- * start       {layout, epoch, name, workers, trust, keep, keepers[]}     [queue, ledger, keeper...]     (trust as in --trust; "process": the queue is not used, requests come through the arenas' mailboxes)
- *             First. layout: DC_LAYOUT_VERSION; a service that has another says so and ends. workers 0: the service chooses. epoch counts services of this pool from 1; above 1 the queue memory is the predecessor's as it died: keep its slots' words and tail (a client may be between its
+ * start       {epoch, name, workers, trust, keep, keepers[]}     [queue, ledger, keeper...]     (trust as in --trust; "process": the queue is not used, requests come through the arenas' mailboxes)
+ *             First. workers 0: the service chooses. epoch counts services of this pool from 1; above 1 the queue memory is the predecessor's as it died: keep its slots' words and tail (a client may be between its
  *             fetch-and-add and its publish), and reset what only workers write (`workers`, `worker_cpu`, header). At 1 the memory is all zero.
  *             keep true: ledger is a memfd of DC_LINK_LEDGER_BYTES, all zero at first, for what a successor must know of open files; and the service starts a keeper, a child that shares
  *             its descriptor table, before it serves anything (answer `keeper`). keepers: those of the services since the last that was ready, their pids in the pool, the
@@ -56,7 +56,7 @@
 
 #define DC_LINK_DESCRIPTOR 3
 #define DC_LINK_MESSAGE_MAX 65536u
-#define DC_LINK_OTHER_LAYOUT 3 /* exit status of --layout N --describe */
+#define DC_LINK_OTHER_LAYOUT 3 /* exit status of a service whose DC_LAYOUT_VERSION is not that of its --layout */
 #define DC_LINK_CLONES_MAX 14
 #define DC_LINK_DESCRIPTORS_MAX (2 + DC_LINK_CLONES_MAX)
 #define DC_LINK_KEEPERS_MAX 4

@@ -268,7 +268,7 @@ static void tell_everything(struct dc_pool *pool) {
 		descriptors[2 + i] = pool->keepers.list[i]->death.fd;
 		json_array_append_new(keepers, json_integer(pool->keepers.list[i]->pid));
 	}
-	json_t *start = json_pack("{s:s, s:i, s:I, s:s, s:i, s:s, s:b, s:o}", "type", DC_LINK_START, "layout", (int)DC_LAYOUT_VERSION, "epoch", (json_int_t)pool->service.epoch, "name", pool->options.name, "workers",
+	json_t *start = json_pack("{s:s, s:I, s:s, s:i, s:s, s:b, s:o}", "type", DC_LINK_START, "epoch", (json_int_t)pool->service.epoch, "name", pool->options.name, "workers",
 		(int)pool->options.workers, "trust", pool->options.trust, "keep", 1, "keepers", keepers);
 	dc_service_send(pool, start, descriptors, 2 + pool->keepers.count);
 	dc_clients_tell(pool);
@@ -279,11 +279,12 @@ static void tell_everything(struct dc_pool *pool) {
 
 static int start_process(struct dc_pool *pool, int line_fd) {
 	const struct dc_options *options = &pool->options;
-	char workers[16], descriptor[16];
+	char workers[16], descriptor[16], layout[16];
 	snprintf(workers, sizeof workers, "%u", options->workers);
 	snprintf(descriptor, sizeof descriptor, "%d", DC_LINK_DESCRIPTOR);
+	snprintf(layout, sizeof layout, "%u", DC_LAYOUT_VERSION);
 	char *argv[] = {(char *)(uintptr_t)options->service, "--link", descriptor, "--dir", (char *)(uintptr_t)options->directory, "--name", (char *)(uintptr_t)options->name,
-		"--modules", (char *)(uintptr_t)options->modules, "--workers", workers, "--trust", (char *)(uintptr_t)options->trust, NULL};
+		"--modules", (char *)(uintptr_t)options->modules, "--workers", workers, "--trust", (char *)(uintptr_t)options->trust, "--layout", layout, NULL};
 	int output = dc_log_file(pool->directory_fd, LOG_NAME);
 	if (output < 0) return output;
 	char **environment = dc_environment_copy(environ);

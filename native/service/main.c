@@ -29,7 +29,7 @@ struct arguments {
 	int link;
 	const char *directory, *name, *modules;
 	unsigned workers;
-	unsigned long layout; /* who asks has this one; 0: does not say */
+	unsigned long layout; /* of shared memory, pool-init's; 0: it does not say */
 	bool describe, by_mailbox;
 };
 
@@ -57,7 +57,7 @@ static int parse(int argc, char **argv, struct arguments *arguments) {
 		}
 	}
 	if (!arguments->modules || (!arguments->describe && (arguments->link < 0 || !arguments->directory))) {
-		fprintf(stderr, "usage: diciclo-service --link FD --dir POOLDIR --name TENANT/POOL --modules DIR [--workers N] [--trust pool|process]\n"
+		fprintf(stderr, "usage: diciclo-service --link FD --dir POOLDIR --name TENANT/POOL --modules DIR --layout N [--workers N] [--trust pool|process]\n"
 			"       diciclo-service --modules DIR [--layout N] --describe\n");
 		return 2;
 	}
@@ -92,16 +92,18 @@ static unsigned usable_cpus(void) {
 	return sched_getaffinity(0, sizeof set, &set) ? 1 : (unsigned)CPU_COUNT(&set);
 }
 
-static int other_layout(unsigned long theirs) {
-	fprintf(stderr, "diciclo-service: shared memory has layout %u here and %lu there.\n", DC_LAYOUT_VERSION, theirs);
-	return DC_LINK_OTHER_LAYOUT;
+/* Who only describes itself may not have been asked. */
+static bool fits(const struct arguments *arguments) {
+	if (arguments->layout == DC_LAYOUT_VERSION || (arguments->describe && !arguments->layout)) return true;
+	fprintf(stderr, "diciclo-service: shared memory has layout %u here and %lu at pool-init: a pool is served by the build that started it.\n", DC_LAYOUT_VERSION, arguments->layout);
+	return false;
 }
 
 int main(int argc, char **argv) {
 	struct arguments arguments = {.link = -1};
 	int status = parse(argc, argv, &arguments);
 	if (status) return status;
-	if (arguments.layout && arguments.layout != DC_LAYOUT_VERSION) return other_layout(arguments.layout);
+	if (!fits(&arguments)) return DC_LINK_OTHER_LAYOUT;
 	struct dc_error error = {0};
 	struct dc_modules *modules = dc_modules_load(arguments.modules, &error);
 	if (!modules) {

@@ -120,7 +120,7 @@ class Restart(PoolCase):
         control.send(b'{"op": "service-upgrade"}\n')
         wait_for('the exchange', lambda: 'is replaced by' in pool.log())
         newcomer = self.spawn('library', 'sh', '-c', f'echo x > {self.at}/x && cat {self.at}/x')
-        time.sleep(0.5)
+        wait_for('its being told of somebody more', lambda: pool.status()['clients'])
         os.kill(pool.pid, signal.SIGSTOP) # which hears of it all at once
         os.kill(before['pid'], signal.SIGCONT)
         try:
@@ -154,6 +154,23 @@ class Restart(PoolCase):
         self.assertIn('status 7', pool.ask('service-upgrade', service=bad)['error']['message'])
         pool.wait_restarted(good['epoch'])
         self.assertEqual(pool.enter('sh', '-c', f'echo x > {self.at}/x && cat {self.at}/x').stdout, 'x\n')
+
+    def test_a_service_of_another_layout(self):
+        """Its program was replaced while the pool ran, and then it died: the new one is not let near the processes' memory."""
+        program, replaced = os.path.join(self.base, 'program'), os.path.join(self.base, 'program.replaced')
+        with open(program, 'w') as file:
+            file.write(f'#!/bin/sh\n[ -e {replaced} ] && exec {SERVICE} "$@" --layout 1\nexec {SERVICE} "$@"\n')
+        os.chmod(program, 0o755)
+        pool = self.service = self.pool('replaced', service=program).start(*self.trust)
+        self.mount()
+        before = pool.status()['service']
+        open(replaced, 'w').close()
+        pool.kill_service()
+        wait_for('its refusal', lambda: 'ended with status 3' in pool.log())
+        self.assertRegex(pool.log('service'), 'shared memory has layout [0-9]+ here and 1 at pool-init')
+        os.unlink(replaced)
+        pool.wait_restarted(before['epoch'] + 1)
+        self.assertEqual(self.spawn('library', 'sh', '-c', f'echo x > {self.at}/x && cat {self.at}/x').communicate(timeout=30)[0], 'x\n')
 
     def test_a_stopped_service(self):
         self.mount()

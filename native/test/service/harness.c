@@ -133,11 +133,13 @@ static void launch(struct harness *harness) {
 		errno = EINVAL;
 		die("DICICLO_SERVICE and DICICLO_MODULES name the service and its modules");
 	}
+	char layout[16];
+	snprintf(layout, sizeof layout, "%u", DC_LAYOUT_VERSION);
 	harness->service = fork();
 	if (harness->service == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(pair[1], 3);
-		execl(service, service, "--link", "3", "--dir", harness->directory, "--name", "test/test", "--modules", modules, "--trust", harness->by_mailbox ? "process" : "pool", NULL);
+		execl(service, service, "--link", "3", "--dir", harness->directory, "--name", "test/test", "--modules", modules, "--layout", layout, "--trust", harness->by_mailbox ? "process" : "pool", NULL);
 		_exit(127);
 	}
 	close(pair[1]);
@@ -145,7 +147,7 @@ static void launch(struct harness *harness) {
 	int descriptors[3] = {harness->queue_fd, harness->ledger_fd, harness->old_keeper ? (int)syscall(SYS_pidfd_open, harness->old_keeper, 0) : -1};
 	json_t *keepers = json_array();
 	if (harness->old_keeper) json_array_append_new(keepers, json_integer(harness->old_keeper));
-	send_with(harness, json_pack("{s:s,s:i,s:i,s:s,s:b,s:o}", "type", "start", "layout", DC_LAYOUT_VERSION, "epoch", (int)++harness->epoch, "name", "test/test", "keep", 1, "keepers", keepers), descriptors,
+	send_with(harness, json_pack("{s:s,s:i,s:s,s:b,s:o}", "type", "start", "epoch", (int)++harness->epoch, "name", "test/test", "keep", 1, "keepers", keepers), descriptors,
 		harness->old_keeper ? 3 : 2);
 	if (harness->old_keeper) close(descriptors[2]);
 	for (unsigned i = 0; i < harness->arena_count; i++) tell_client(harness, i, 0, 0, getpid());
