@@ -179,14 +179,19 @@ void dc_posts_drain(struct dc_client_record *client, struct dc_worker *worker) {
 	pthread_mutex_unlock(&posts->lock);
 }
 
+/* It holds something, and nobody waits for the lock. */
+static bool is_free_to_make(struct dc_client_record *client) {
+	return !is_empty(client) && !atomic_load(&client->posts.wanted);
+}
+
 /* The ring has something new since it was last rung for, or the client rings for nothing. */
 bool dc_posts_rung(struct dc_client_record *client, struct dc_worker *worker) {
 	uint64_t tail = atomic_load_explicit(&ring_of(client)->tail, memory_order_seq_cst);
 	uint64_t before = __atomic_exchange_n(&client->posts_rung, tail, __ATOMIC_RELAXED);
-	for (unsigned round = 0; round < ROUNDS_MAX && !is_empty(client) && !atomic_load(&client->posts.wanted); round++) {
+	for (unsigned round = 0; round < ROUNDS_MAX && is_free_to_make(client); round++) {
 		if (pthread_mutex_trylock(&client->posts.lock)) break; /* another worker is at it, and looks again when it has let go */
 		atomic_store_explicit(&ring_of(client)->draining, 1, memory_order_relaxed);
-		for (; round < ROUNDS_MAX && !is_empty(client) && !atomic_load(&client->posts.wanted); round++) make_all(client, worker);
+		for (; round < ROUNDS_MAX && is_free_to_make(client); round++) make_all(client, worker);
 		atomic_store_explicit(&ring_of(client)->draining, 0, memory_order_seq_cst); /* then the look: pairs with the client's, behind its record */
 		pthread_mutex_unlock(&client->posts.lock);
 	}

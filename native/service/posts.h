@@ -25,7 +25,7 @@ void dc_posts_lock(struct dc_client_record *client);
 
 /* Makes what the client has posted. `worker` may be NULL. */
 void dc_posts_drain(struct dc_client_record *client, struct dc_worker *worker);
-/* The client rings for its ring: the same. False: it held nothing that it had not been rung for. */
+/* The client rings for its ring: the same, and what is added meanwhile, unless another worker is at it. False: it held nothing that it had not been rung for. */
 bool dc_posts_rung(struct dc_client_record *client, struct dc_worker *worker);
 /* The same, and every grant of the client is void. */
 void dc_posts_take_back(struct dc_client_record *client);
