@@ -11,17 +11,15 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { ask, Exit, Failure, fail, say } from './shared.mjs';
+import { ask, done, Exit, Failure, fail, say, scratch } from './shared.mjs';
 
 const MODULES = ['virtio_pci', '9pnet_virtio', '9p', 'overlay'];
 const APPLETS = ['sh', 'mount', 'insmod', 'mkdir', 'switch_root'];
@@ -120,7 +118,7 @@ echo o > /proc/sysrq-trigger; sleep 10
  */
 export async function runInGuest(command, { out, timeoutSeconds = 900, memoryMib = 3072, environment = {} } = {}) {
   const kernel = findKernel();
-  const work = mkdtempSync(path.join(os.tmpdir(), 'diciclo-guest-'));
+  const work = scratch('diciclo-guest-');
   const shared = out ? path.resolve(out) : path.join(work, 'out');
   mkdirSync(shared, { recursive: true });
   rmSync(path.join(shared, '.status'), { force: true });
@@ -154,7 +152,7 @@ export async function runInGuest(command, { out, timeoutSeconds = 900, memoryMib
     return existsSync(status) ? Number(readFileSync(status, 'utf8')) : 124;
   } finally {
     for (const name of ['.start', '.status', '.alive']) rmSync(path.join(shared, name), { force: true });
-    rmSync(work, { recursive: true, force: true });
+    done(work);
   }
 }
 

@@ -61,12 +61,13 @@ export function run(argv, options = {}) {
   return new Promise((resolve) => {
     const child = spawn(argv[0], argv.slice(1), { cwd: checkout, stdio: ['ignore', 2, 2], ...options });
     children.add(child);
-    child.on('error', () => resolve(127));
-    child.on('exit', (code, signal) => {
+    const ended = (status) => {
       children.delete(child);
       if (ending && children.size === 0) process.exit(ending);
-      if (!ending) resolve(code ?? (signal ? 128 + 9 : 1));
-    });
+      if (!ending) resolve(status);
+    };
+    child.on('error', () => ended(127));
+    child.on('exit', (code, signal) => ended(code ?? (signal ? 128 + 9 : 1)));
   });
 }
 

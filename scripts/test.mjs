@@ -220,7 +220,7 @@ async function main(argv) {
   if (wants('check')) await check();
   if (wants('ts')) {
     await vitest('ts', []);
-    await vitest('real programs (first calls by the kernel door)', FIRST_CALLS_TESTS, { DICICLO_PATIENCE: '' });
+    await vitest('real programs (first calls by the kernel door)', FIRST_CALLS_TESTS, { DICICLO_TEST_PATIENCE: '' });
   } else if (filters.length > 0) await vitest('ts', filters);
   await ahead; // alone from here on: nothing beside the native tests
   if (wants('native')) await native('native', 'build', ['--buildtype=release']);
