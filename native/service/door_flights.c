@@ -28,9 +28,9 @@ enum door_stage door_once_seen(struct dc_door *door, struct door_seen *seen) {
 		struct door_flight *flight = &flights[i];
 		if (atomic_load_explicit(&flight->unique, memory_order_acquire) != unique) continue;
 		door_current.flight = flight;
-		seen->value = flight->value;
-		seen->result = flight->result;
-		return atomic_load_explicit(&flight->stage, memory_order_acquire);
+		enum door_stage stage = atomic_load_explicit(&flight->stage, memory_order_acquire);
+		*seen = (struct door_seen){.result = flight->result, .value = stage == DOOR_DONE ? flight->made : flight->begun};
+		return stage;
 	}
 	return DOOR_NOT_BEGUN;
 }
@@ -63,7 +63,7 @@ void door_once_begin(struct dc_door *door, uint64_t value) {
 	struct door_flight *flight = door_current.flight;
 	if (!flight) return;
 	atomic_store_explicit(&flight->epoch, (uint32_t)door->table.epoch, memory_order_relaxed);
-	flight->value = value;
+	flight->begun = value;
 	atomic_store_explicit(&flight->stage, DOOR_BEGUN, memory_order_release);
 }
 
@@ -71,7 +71,7 @@ void door_once_end(int64_t result, uint64_t value) {
 	struct door_flight *flight = door_current.flight;
 	if (!flight) return;
 	flight->result = result;
-	flight->value = value;
+	flight->made = value;
 	atomic_store_explicit(&flight->stage, DOOR_DONE, memory_order_release);
 }
 

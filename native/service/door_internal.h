@@ -179,7 +179,7 @@ void door_step_aside(struct dc_door *door);
 enum door_stage { DOOR_NOT_BEGUN, DOOR_BEGUN, DOOR_DONE, DOOR_UNKNOWN };
 struct door_seen {
 	int64_t result; /* DONE */
-	uint64_t value;
+	uint64_t value; /* BEGUN: door_once_begin's; DONE: door_once_end's */
 };
 /* How far a predecessor came with this request. */
 enum door_stage door_once_seen(struct dc_door *door, struct door_seen *seen);

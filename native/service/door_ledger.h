@@ -10,9 +10,9 @@ struct door_flight {
 	_Atomic uint64_t unique; /* the kernel's number of the request; 0: free */
 	_Atomic uint32_t stage;  /* enum door_stage */
 	_Atomic uint32_t epoch;  /* of the incarnation that wrote it */
-	int64_t result;
-	uint64_t value;
-	uint64_t reserved[4];
+	int64_t result;          /* DONE: what it came to */
+	uint64_t begun, made;    /* what door_once_begin and door_once_end were told: apart, since a service may die between the second one's first store and DONE */
+	uint64_t reserved[3];
 };
 _Static_assert(sizeof(struct door_flight) == 64, "a record is a cache line");
 

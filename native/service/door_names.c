@@ -224,22 +224,25 @@ static int named(fuse_req_t req, struct dc_node *directory, const char *name, st
 	return result ? result : -ENOENT;
 }
 
-/* Its inode number; 0: none, and why. */
-static uint64_t named_ino(fuse_req_t req, struct dc_node *directory, const char *name, int *error) {
+#define NO_INODE 0u
+#define NOT_KNOWN UINT64_MAX
+
+/* Its inode number, or one of these. */
+static uint64_t named_ino(fuse_req_t req, struct dc_node *directory, const char *name) {
 	struct dc_node *node;
-	*error = named(req, directory, name, &node);
-	uint64_t ino = node ? node->ino : 0;
-	if (node) DOOR_CALL(door_of(req), forget, node, 1);
+	int error = named(req, directory, name, &node);
+	if (error) return error == -ENOENT ? NO_INODE : NOT_KNOWN;
+	uint64_t ino = node->ino;
+	DOOR_CALL(door_of(req), forget, node, 1);
 	return ino;
 }
 
 /* Of a removal that was begun on the inode `ino`, or a renaming (`to`, `to_name`): true when it has been answered; else it is to be done. */
 static bool removal_judged(fuse_req_t req, const char *what, struct dc_node *from, const char *name, struct dc_node *to, const char *to_name, uint64_t ino) {
-	int error, to_error = 0;
-	uint64_t now = named_ino(req, from, name, &error);
-	if (!ino ? error == -ENOENT : now == ino) return false;
-	bool gone = ino && (!error || error == -ENOENT);
-	if (gone && (!to || named_ino(req, to, to_name, &to_error) == ino)) door_reply(req, 0);
+	uint64_t now = named_ino(req, from, name);
+	if (now == ino && ino != NOT_KNOWN) return false;
+	bool gone = ino != NO_INODE && ino != NOT_KNOWN && now != NOT_KNOWN;
+	if (gone && (!to || named_ino(req, to, to_name) == ino)) door_reply(req, 0);
 	else door_doubt(req, what);
 	return true;
 }
@@ -301,15 +304,14 @@ static void reply_named(fuse_req_t req, const struct making *making, uint64_t in
 static bool making_answered(fuse_req_t req, const struct making *making) {
 	struct door_seen seen;
 	enum door_stage stage = door_once_seen(door_of(req), &seen);
-	int error;
 	if (stage == DOOR_NOT_BEGUN) return false;
 	if (stage == DOOR_DONE) {
 		if (seen.result) door_reply(req, (int)seen.result);
 		else reply_named(req, making, seen.value);
 		return true;
 	}
-	uint64_t ino = named_ino(req, making->directory, making->name, &error);
-	if (error == -ENOENT || making->shares) return false;
+	uint64_t ino = named_ino(req, making->directory, making->name);
+	if (ino == NO_INODE || making->shares) return false;
 	if (stage == DOOR_BEGUN && making->links && ino == seen.value) reply_named(req, making, ino);
 	else door_doubt(req, making->what);
 	return true;
@@ -402,8 +404,7 @@ void door_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mod
 
 /* ---- removing and moving -------------------------------------------------------------------------------------------------- */
 static void removal_begin(fuse_req_t req, struct dc_node *directory, const char *name) {
-	int error;
-	door_once_begin(door_of(req), named_ino(req, directory, name, &error));
+	door_once_begin(door_of(req), named_ino(req, directory, name));
 }
 
 static void removed(fuse_req_t req, int result) {

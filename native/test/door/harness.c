@@ -97,6 +97,8 @@ static void run_hook(_Atomic(hook_function) *place, struct dc_node *node) {
 static int hook_lookup(struct dc_libservice *self, struct dc_context *context, struct dc_node *parent, const char *name, size_t length, struct dc_node **node, struct dc_attr *attr,
                        size_t *consumed) {
 	(void)self;
+	int error = atomic_exchange(&world.lookup_error, 0);
+	if (error) return error;
 	AROUND(HOOK_LOOKUP, parent, DC_FILE_CALL(world.below, lookup, context, parent, name, length, node, attr, consumed));
 }
 static int hook_getattr(struct dc_libservice *self, struct dc_context *context, struct dc_node *node, struct dc_attr *attr) {

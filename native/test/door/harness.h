@@ -35,6 +35,7 @@ struct world {
 	struct dc_libservice hook;
 	struct dc_file_binding binding;
 	_Atomic(hook_function) before[HOOK_COUNT], after[HOOK_COUNT]; /* threads of the door read them while a test sets them */
+	_Atomic int lookup_error; /* the door's next lookup fails so */
 	_Atomic uint64_t counts[DC_COUNTED_COUNT], errors[DC_COUNTED_COUNT];
 	void (*_Atomic pushed)(void); /* after each size that the door has pushed to the kernel */
 	bool unlocked;     /* as if the kernel were one that looks names up before it locks the directory */

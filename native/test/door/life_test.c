@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 
 static unsigned threads_now(void) {
@@ -234,6 +235,9 @@ void life_resend(void) {
 /* ---- what must happen once, killed at each of its steps --------------------------------------------------------------------- */
 static void *once_create(void *argument) {
 	(void)argument;
+	struct stat st;
+	CHECK_ERRNO(stat(path("once"), &st), ENOENT); /* the kernel has noted that */
+	errno = 0;
 	int fd = open(path("once"), O_CREAT | O_EXCL | O_WRONLY, 0640);
 	return (void *)(intptr_t)(fd >= 0 ? close(fd) : errno);
 }
@@ -244,6 +248,12 @@ static void *once_unlink(void *argument) {
 static void created_then_hold(struct dc_node *node) {
 	(void)node;
 	world.after[HOOK_GETATTR] = hold_here; /* the answer's */
+}
+/* The kernel's own lookup of the name succeeds, the door's one before it removes it does not. */
+static void next_lookup_fails(struct dc_node *node) {
+	(void)node;
+	world.after[HOOK_LOOKUP] = NULL;
+	world.lookup_error = -ENOMEM;
 }
 
 /* The operation's errno when the service is killed where a hook holds it, and a successor goes on. */
@@ -293,6 +303,52 @@ void life_once(void) {
 	CHECK_ERRNO(stat(path("once"), &st), ENOENT);
 	CHECK(killed_at(once_create, NULL, hold_here, NULL, NULL) == EIO); /* made, not noted: perhaps by somebody else */
 	CHECK(stat(path("once"), &st) == 0);
+	world.after[HOOK_LOOKUP] = next_lookup_fails;
+	CHECK(killed_at(once_unlink, NULL, NULL, NULL, hold_here) == EIO); /* removed, not noted, and not known what was there */
+	world.after[HOOK_LOOKUP] = NULL;
+	world.lookup_error = 0;
+	CHECK_ERRNO(stat(path("once"), &st), ENOENT);
+}
+
+/* A service that may die between any two instructions of what it writes down (the record is in shared memory): whichever it was, the successor reads the truth. */
+#define STEPPED 77u /* the kernel's number of the request */
+static void write_down(void) {
+	struct fuse_in_header header = {.unique = STEPPED};
+	door_current = (struct door_request){.door = world.instance.door, .header = &header};
+	raise(SIGSTOP);
+	door_once_begin(world.instance.door, 7);
+	door_once_end(-5, 9);
+	door_once_answered();
+	raise(SIGSTOP);
+	_exit(0);
+}
+void life_steps(void) {
+	struct fuse_in_header header = {.unique = STEPPED | DOOR_UNIQUE_RESEND};
+	unsigned steps[4] = {0};
+	int status;
+	stop_stack();
+	world_door(true, 1);
+	pid_t service = fork();
+	if (service == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0) write_down();
+		_exit(1);
+	}
+	CHECK(waitpid(service, &status, 0) == service && WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+	do {
+		CHECK(ptrace(PTRACE_SINGLESTEP, service, NULL, NULL) == 0);
+		CHECK(waitpid(service, &status, 0) == service && WIFSTOPPED(status));
+		struct door_seen seen;
+		door_current = (struct door_request){.door = world.instance.door, .header = &header, .resent = true};
+		enum door_stage stage = door_once_seen(world.instance.door, &seen);
+		CHECK(stage <= DOOR_DONE);
+		steps[stage]++;
+		if (stage == DOOR_BEGUN) CHECK(seen.value == 7);
+		if (stage == DOOR_DONE) CHECK(seen.value == 9 && seen.result == -5);
+	} while (WSTOPSIG(status) == SIGTRAP);
+	CHECK(steps[DOOR_NOT_BEGUN] && steps[DOOR_BEGUN] && steps[DOOR_DONE]);
+	CHECK(kill(service, SIGKILL) == 0 && waitpid(service, NULL, 0) == service);
+	memset(&door_current, 0, sizeof door_current);
 }
 
 /*
