@@ -117,6 +117,7 @@ EXPORT int futimens(int fd, const struct timespec times[2]) {
 	struct dc_wire_attr set = {0};
 	uint32_t mask;
 	int result;
+	if (times && dc_bad_address(times)) return (int)dc_return(-EFAULT);
 	if (!set_times(times, &mask, &set)) return (int)dc_return(-EINVAL);
 	return set_file(fd, mask, &set, &result) ? result : NEXT(futimens)(fd, times);
 }
@@ -126,7 +127,7 @@ EXPORT int utimensat(int dirfd, const char *path, const struct timespec times[2]
 	bool kernel;
 	struct dc_wire_attr set = {0};
 	uint32_t mask;
-	if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) || !path || !set_times(times, &mask, &set))
+	if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) || dc_bad_address(path) || (times && dc_bad_address(times)) || !set_times(times, &mask, &set))
 		return NEXT(utimensat)(dc_kernel_dirfd(dirfd), path, times, flags);
 	uint32_t path_flags = (flags & AT_SYMLINK_NOFOLLOW ? DC_PATH_NOFOLLOW : 0) | (flags & AT_EMPTY_PATH ? DC_PATH_EMPTY : 0);
 	long result = dc_set_attr(dirfd, path, path_flags, mask, &set, &kernel, &walk);
@@ -146,6 +147,7 @@ static const struct timespec *from_timeval(const struct timeval *from, struct ti
 static int timeval_at(int dirfd, const char *path, const struct timeval *times, int flags) {
 	struct timespec converted[2];
 	bool valid;
+	if (times && dc_bad_address(times)) return (int)dc_return(-EFAULT);
 	const struct timespec *use = from_timeval(times, converted, &valid);
 	if (!valid) return (int)dc_return(-EINVAL);
 	return utimensat(dirfd, path, use, flags);
@@ -162,6 +164,7 @@ EXPORT int lutimes(const char *path, const struct timeval times[2]) {
 EXPORT int futimes(int fd, const struct timeval times[2]) {
 	struct timespec converted[2];
 	bool valid;
+	if (times && dc_bad_address(times)) return (int)dc_return(-EFAULT);
 	const struct timespec *use = from_timeval(times, converted, &valid);
 	return valid ? futimens(fd, use) : (int)dc_return(-EINVAL);
 }
@@ -172,6 +175,7 @@ EXPORT int futimesat(int dirfd, const char *path, const struct timeval times[2])
 
 EXPORT int utime(const char *path, const struct utimbuf *times) {
 	struct timespec converted[2];
+	if (times && dc_bad_address(times)) return (int)dc_return(-EFAULT);
 	if (times) {
 		converted[0] = (struct timespec){times->actime, 0};
 		converted[1] = (struct timespec){times->modtime, 0};
@@ -185,7 +189,7 @@ EXPORT int truncate(const char *path, off_t size) {
 	bool kernel;
 	struct dc_wire_attr set = {.size = (uint64_t)size};
 	if (size < 0) return (int)dc_return(-EINVAL);
-	if (path && !path[0]) return (int)dc_return(-ENOENT);
+	if (!dc_bad_address(path) && !path[0]) return (int)dc_return(-ENOENT);
 	if (dc_active() && (uint64_t)size > dc_size_limit()) return NEXT(truncate)(path, size); /* RLIMIT_FSIZE: the kernel looks whether there is such a file first */
 	long result = dc_set_attr(AT_FDCWD, path, 0, DC_SET_SIZE, &set, &kernel, &walk);
 	return kernel ? NEXT(truncate)(walk.path, size) : (int)result;

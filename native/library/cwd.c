@@ -82,7 +82,7 @@ void dc_cwd_untracked(int change) {
 
 /* ---- wrappers -------------------------------------------------------------------------------------------------------------- */
 EXPORT int chdir(const char *path) {
-	if (dc_active() && path && path[0] == '/') dc_upgrade_proc_path(path);
+	if (dc_active() && !dc_bad_address(path) && path[0] == '/') dc_upgrade_proc_path(path);
 	int result = NEXT(chdir)(path);
 	if (result == 0) dc_cwd_changed();
 	return result;

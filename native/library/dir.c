@@ -96,7 +96,7 @@ EXPORT ssize_t getdents64(int fd, void *buffer, size_t size) {
 	}
 	bool locked = dc_file_lock(file);
 	int64_t cookie = atomic_load(&file->offset);
-	int64_t result = file->flags & O_PATH ? -EBADF : !file->directory ? -ENOTDIR : dc_read_directory(file, &cookie, buffer, size, true);
+	int64_t result = file->flags & O_PATH ? -EBADF : !file->directory ? -ENOTDIR : dc_bad_address(buffer) ? -EFAULT : dc_read_directory(file, &cookie, buffer, size, true);
 	if (result > 0) atomic_store(&file->offset, cookie);
 	dc_file_unlock(file, locked);
 	dc_file_put(file);
@@ -126,7 +126,7 @@ static DIR *stream_new(int fd) {
 }
 
 EXPORT DIR *opendir(const char *path) {
-	if (!dc_active() || !path || !path[0]) return NEXT(opendir)(path);
+	if (!dc_active() || dc_bad_address(path) || !path[0]) return NEXT(opendir)(path);
 	int fd = dc_open_carried(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK, 0, 0);
 	if (fd == DC_RESULT_KERNEL) {
 		DIR *directory = NEXT(opendir)(path);

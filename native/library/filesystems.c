@@ -13,7 +13,7 @@ EXPORT int open_by_handle_at(int mount, struct file_handle *handle, int flags) {
 /* As inotify: the kernel tells what it was told. */
 EXPORT int fanotify_mark(int fd, unsigned flags, uint64_t mask, int dirfd, const char *path) {
 	struct dc_place place;
-	if (dc_active() && path && path[0] == '/' && dc_mounts_match(path, &place)) dc_uncarried(DC_UNCARRIED_inotify);
+	if (dc_active() && !dc_bad_address(path) && path[0] == '/' && dc_mounts_match(path, &place)) dc_uncarried(DC_UNCARRIED_inotify);
 	return NEXT(fanotify_mark)(fd, flags, mask, dc_kernel_dirfd(dirfd), path);
 }
 

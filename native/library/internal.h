@@ -99,6 +99,22 @@ enum dc_uncarried {
 void dc_uncarried(enum dc_uncarried which);
 uint64_t dc_uncarried_count(enum dc_uncarried which, const char **name);
 
+/* ---- addresses.c ----------------------------------------------------------------------------------------------------------- */
+#define DC_ADDRESS_LOW (UINT64_C(1) << 32)
+#ifdef __aarch64__
+#define DC_ADDRESS_END (UINT64_C(1) << 48)
+#else
+#define DC_ADDRESS_END (UINT64_C(1) << 47) /* with five levels of page tables a program may ask for addresses beyond: those are looked up */
+#endif
+bool dc_address_is_bad(uintptr_t address);
+/* Certainly no memory of the program's: to be left to the kernel, or answered EFAULT. */
+static inline bool dc_bad_address(const void *pointer) {
+	uintptr_t address = (uintptr_t)pointer;
+	return __builtin_expect(address - DC_ADDRESS_LOW >= DC_ADDRESS_END - DC_ADDRESS_LOW, 0) && dc_address_is_bad(address);
+}
+/* Not even an address of a program: the kernel refuses it before it looks at anything else, at the length 0 too. */
+static inline bool dc_no_address(const void *pointer) { return __builtin_expect((uintptr_t)pointer >= DC_ADDRESS_END, 0) && dc_address_is_bad((uintptr_t)pointer); }
+
 /* ---- mounts.c -------------------------------------------------------------------------------------------------------------- */
 struct dc_place {
 	uint32_t instance;

@@ -341,7 +341,7 @@ EXPORT int name_to_handle_at(int dirfd, const char *path, struct file_handle *ha
 /* The kernel tells what it did itself: changes that other processes make through the library are seen as far as the service tells the kernel of them. */
 EXPORT int inotify_add_watch(int fd, const char *path, uint32_t mask) {
 	struct dc_place place;
-	if (dc_active() && path && path[0] == '/' && dc_mounts_match(path, &place)) dc_uncarried(DC_UNCARRIED_inotify);
+	if (dc_active() && !dc_bad_address(path) && path[0] == '/' && dc_mounts_match(path, &place)) dc_uncarried(DC_UNCARRIED_inotify);
 	return NEXT(inotify_add_watch)(fd, path, mask);
 }
 

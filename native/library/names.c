@@ -99,7 +99,7 @@ EXPORT int remove(const char *path) {
 EXPORT int symlinkat(const char *target, int dirfd, const char *path) {
 	struct dc_walk walk;
 	dc_walk_start(&walk, dirfd, path, 0);
-	if (!target) walk.kernel = true;
+	if (dc_bad_address(target)) walk.kernel = true;
 	for (; dc_walk_next(&walk, DC_OP_SYMLINK); dc_walk_send(&walk)) {
 		if (second_path(&walk, target)) continue;
 		walk.result = -ENAMETOOLONG;
@@ -118,7 +118,7 @@ EXPORT int symlink(const char *target, const char *path) {
 
 EXPORT ssize_t readlinkat(int dirfd, const char *restrict path, char *restrict buffer, size_t size) {
 	struct dc_walk walk;
-	if (size == 0 || size > SSIZE_MAX) return NEXT(readlinkat)(dc_kernel_dirfd(dirfd), path, buffer, size);
+	if (size == 0 || size > SSIZE_MAX || dc_bad_address(buffer)) return NEXT(readlinkat)(dc_kernel_dirfd(dirfd), path, buffer, size);
 	uint32_t space = size < PATH_MAX ? (uint32_t)size : PATH_MAX; /* a shorter answer is another answer */
 	for (dc_walk_start(&walk, dirfd, path, DC_PATH_NOFOLLOW | DC_PATH_EMPTY), dc_walk_keep(&walk, space); dc_walk_next(&walk, DC_OP_READLINK); dc_walk_send(&walk))
 		walk.call.slot->length = space;
@@ -132,7 +132,7 @@ EXPORT ssize_t readlinkat(int dirfd, const char *restrict path, char *restrict b
 }
 
 EXPORT ssize_t readlink(const char *restrict path, char *restrict buffer, size_t size) {
-	if (path && !path[0]) return NEXT(readlink)(path, buffer, size); /* ENOENT: unlike readlinkat, no descriptor is meant */
+	if (!dc_bad_address(path) && !path[0]) return NEXT(readlink)(path, buffer, size); /* ENOENT: unlike readlinkat, no descriptor is meant */
 	return readlinkat(AT_FDCWD, path, buffer, size);
 }
 
@@ -202,7 +202,7 @@ static void show_kernel(int dirfd, const char *path) {
 EXPORT int renameat2(int from_dirfd, const char *from, int to_dirfd, const char *to, unsigned flags) {
 	struct pair pair;
 	int result;
-	if (from && to && pair_begin(&pair, DC_OP_RENAME, from_dirfd, from, 0, to_dirfd, to)) {
+	if (!dc_bad_address(from) && !dc_bad_address(to) && pair_begin(&pair, DC_OP_RENAME, from_dirfd, from, 0, to_dirfd, to)) {
 		pair.walk.call.slot->mask = flags;
 		if (pair_send(&pair, from_dirfd, to_dirfd, &result)) {
 			if (pair.moved) show_kernel(to_dirfd, to);
@@ -232,16 +232,16 @@ EXPORT int linkat(int from_dirfd, const char *from, int to_dirfd, const char *to
 	struct pair pair;
 	int result;
 	uint32_t path = (flags & AT_SYMLINK_FOLLOW ? DC_PATH2_FOLLOW : DC_PATH_NOFOLLOW) | (flags & AT_EMPTY_PATH ? DC_PATH_EMPTY : 0);
-	bool known = !(flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH));
-	int named = known && dc_active() && from && (flags & AT_SYMLINK_FOLLOW) && !strncmp(from, "/proc/self/fd/", 14) ? dc_proc_fd(from) : -1;
+	bool known = !(flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH)) && !dc_bad_address(from) && !dc_bad_address(to);
+	int named = known && dc_active() && (flags & AT_SYMLINK_FOLLOW) && !strncmp(from, "/proc/self/fd/", 14) ? dc_proc_fd(from) : -1;
 	if (named >= 0 && (unsigned)named < DC_FD_MAX && atomic_load(&dc_table[named])) { /* how an O_TMPFILE gets its name */
 		from_dirfd = named;
 		from = "";
 		flags = AT_EMPTY_PATH;
 		path = DC_PATH_EMPTY | DC_PATH2_FOLLOW;
 	}
-	if (flags & AT_EMPTY_PATH && from && !from[0] && nameless(from_dirfd)) return (int)dc_return(-ENOENT);
-	if (from && to && known && pair_begin(&pair, DC_OP_LINK, from_dirfd, from, path, to_dirfd, to)) {
+	if (known && flags & AT_EMPTY_PATH && !from[0] && nameless(from_dirfd)) return (int)dc_return(-ENOENT);
+	if (known && pair_begin(&pair, DC_OP_LINK, from_dirfd, from, path, to_dirfd, to)) {
 		if (pair_send(&pair, from_dirfd, to_dirfd, &result)) return result;
 	}
 	return NEXT(linkat)(from_dirfd, from, to_dirfd, to, flags);

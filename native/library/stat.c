@@ -58,7 +58,7 @@ static uint32_t path_flags(int flags) {
 EXPORT int fstat(int fd, struct stat *out) {
 	struct dc_file *file = dc_file_get(fd);
 	if (!file) return NEXT(fstat)(fd, out);
-	int error = dc_stat_file(file, out);
+	int error = dc_bad_address(out) ? -EFAULT : dc_stat_file(file, out);
 	dc_file_put(file);
 	return (int)dc_return(error);
 }
@@ -66,7 +66,8 @@ ALIAS(fstat64, fstat);
 ALIAS(__fstat64, fstat);
 
 static int stat_at(int dirfd, const char *path, struct stat *out, int flags) {
-	if (flags & AT_EMPTY_PATH && path && !path[0] && dirfd >= 0) return fstat(dirfd, out);
+	if (dc_bad_address(out)) return NEXT(fstatat)(dc_kernel_dirfd(dirfd), path, out, flags);
+	if (flags & AT_EMPTY_PATH && !dc_bad_address(path) && !path[0] && dirfd >= 0) return fstat(dirfd, out);
 	struct dc_walk walk;
 	for (dc_walk_start(&walk, dirfd, path, path_flags(flags)), dc_walk_keep(&walk, 0); dc_walk_next(&walk, DC_OP_STAT); dc_walk_send(&walk)) continue;
 	if (walk.kernel) {
@@ -145,7 +146,7 @@ static void wire_to_statx(const struct dc_wire_attr *wire, uint64_t device, stru
 
 EXPORT int statx(int dirfd, const char *restrict path, int flags, unsigned mask, struct statx *restrict out) {
 	const int known = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_SYNC_TYPE;
-	if (flags & ~known || mask & STATX__RESERVED || (flags & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE || (mask & ~(STATX_BASIC_STATS | STATX_BTIME)))
+	if (flags & ~known || mask & STATX__RESERVED || (flags & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE || (mask & ~(STATX_BASIC_STATS | STATX_BTIME)) || dc_bad_address(out))
 		return NEXT(statx)(dc_kernel_dirfd(dirfd), path, flags, mask, out);
 	struct dc_walk walk;
 	for (dc_walk_start(&walk, dirfd, path, path_flags(flags)), dc_walk_keep(&walk, 0); dc_walk_next(&walk, DC_OP_STAT); dc_walk_send(&walk)) continue;
@@ -226,8 +227,9 @@ static int statfs_of(struct dc_walk *walk, int dirfd, const char *path, struct d
 EXPORT int statfs(const char *path, struct statfs *out) {
 	struct dc_walk walk;
 	struct dc_wire_statfs wire;
-	int found = path && path[0] ? statfs_of(&walk, AT_FDCWD, path, &wire) : 0;
-	if (found == 0) return NEXT(statfs)(path && path[0] ? walk.path : path, out);
+	walk.path = path;
+	int found = !dc_bad_address(path) && path[0] && !dc_bad_address(out) ? statfs_of(&walk, AT_FDCWD, path, &wire) : 0;
+	if (found == 0) return NEXT(statfs)(walk.path, out);
 	if (found > 0) wire_to_statfs(&wire, out);
 	return found < 0 ? -1 : 0;
 }
@@ -237,7 +239,7 @@ ALIAS(__statfs, statfs);
 EXPORT int fstatfs(int fd, struct statfs *out) {
 	struct dc_walk walk;
 	struct dc_wire_statfs wire;
-	int found = fd >= 0 ? statfs_of(&walk, fd, "", &wire) : 0;
+	int found = fd >= 0 && !dc_bad_address(out) ? statfs_of(&walk, fd, "", &wire) : 0;
 	if (found == 0) return NEXT(fstatfs)(fd, out);
 	if (found > 0) wire_to_statfs(&wire, out);
 	return found < 0 ? -1 : 0;
@@ -247,8 +249,9 @@ ALIAS(fstatfs64, fstatfs);
 EXPORT int statvfs(const char *restrict path, struct statvfs *restrict out) {
 	struct dc_walk walk;
 	struct dc_wire_statfs wire;
-	int found = path && path[0] ? statfs_of(&walk, AT_FDCWD, path, &wire) : 0;
-	if (found == 0) return NEXT(statvfs)(path && path[0] ? walk.path : path, out);
+	walk.path = path;
+	int found = !dc_bad_address(path) && path[0] && !dc_bad_address(out) ? statfs_of(&walk, AT_FDCWD, path, &wire) : 0;
+	if (found == 0) return NEXT(statvfs)(walk.path, out);
 	if (found > 0) wire_to_statvfs(&wire, out);
 	return found < 0 ? -1 : 0;
 }
@@ -257,7 +260,7 @@ ALIAS(statvfs64, statvfs);
 EXPORT int fstatvfs(int fd, struct statvfs *out) {
 	struct dc_walk walk;
 	struct dc_wire_statfs wire;
-	int found = fd >= 0 ? statfs_of(&walk, fd, "", &wire) : 0;
+	int found = fd >= 0 && !dc_bad_address(out) ? statfs_of(&walk, fd, "", &wire) : 0;
 	if (found == 0) return NEXT(fstatvfs)(fd, out);
 	if (found > 0) wire_to_statvfs(&wire, out);
 	return found < 0 ? -1 : 0;

@@ -138,7 +138,7 @@ static FILE *kernel_stream(int fd, const char *mode, enum dc_uncarried why) {
 
 EXPORT FILE *fopen(const char *restrict path, const char *restrict mode) {
 	int flags = flags_of(mode);
-	if (!dc_active() || !path || flags < 0 || strstr(mode, ",ccs=")) return forget_stream(NEXT(fopen)(path, mode));
+	if (!dc_active() || dc_bad_address(path) || flags < 0 || strstr(mode, ",ccs=")) return forget_stream(NEXT(fopen)(path, mode));
 	int before = errno, fd = dc_open_early(path, flags, 0666);
 	if (fd == DC_RESULT_KERNEL) return forget_stream(NEXT(fopen)(path, mode));
 	if (fd < 0) {

@@ -170,7 +170,7 @@ static int64_t on_old_path(long number, const long a[6]) { return CALL_MISSING; 
 
 /* What openat2(2) asks, as the service's walk knows it. False: the kernel judges the path, or refuses what openat would let pass. */
 static bool scope_of(const char *path, const struct open_how *how, size_t size, uint32_t *scope) {
-	if (!path || !how || size != sizeof *how || how->flags & ~(uint64_t)HOW_FLAGS || how->mode & ~UINT64_C(07777)) return false;
+	if (dc_bad_address(path) || dc_bad_address(how) || size != sizeof *how || how->flags & ~(uint64_t)HOW_FLAGS || how->mode & ~UINT64_C(07777)) return false;
 	if (how->mode && !(how->flags & O_CREAT) && (how->flags & O_TMPFILE) != O_TMPFILE) return false;
 	if (how->resolve & ~(uint64_t)(RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH)) return false;
 	*scope = (how->resolve & RESOLVE_NO_XDEV ? DC_PATH_NO_XDEV : 0) | (how->resolve & RESOLVE_NO_SYMLINKS ? DC_PATH_NO_SYMLINKS : 0) | (how->resolve & RESOLVE_BENEATH ? DC_PATH_BENEATH : 0);

@@ -155,10 +155,19 @@ static int check(struct dc_file *file, bool write, const struct iovec *iov, int 
 	int mode = file->flags & O_ACCMODE;
 	if (file->flags & O_PATH || mode == (write ? O_RDONLY : O_WRONLY)) return -EBADF;
 	if (count < 0 || count > IOV_MAX) return -EINVAL;
+	if (count && dc_bad_address(iov)) return -EFAULT;
 	*total = 0;
+	bool bad = false;
 	for (int i = 0; i < count; i++) {
-		if (iov[i].iov_len > SSIZE_MAX) return -EINVAL;
-		*total = iov[i].iov_len > TRANSFER_MAX - *total ? TRANSFER_MAX : *total + iov[i].iov_len;
+		const char *base = iov[i].iov_base;
+		size_t length = iov[i].iov_len;
+		if (length > SSIZE_MAX) return -EINVAL;
+		if (dc_no_address(base) || dc_no_address(base + length)) return -EFAULT;
+		if (length && !bad && dc_bad_address(base)) { /* as far as there is memory */
+			if (*total == 0) return -EFAULT;
+			bad = true;
+		}
+		if (!bad) *total = length > TRANSFER_MAX - *total ? TRANSFER_MAX : *total + length;
 	}
 	if (file->directory) return -EISDIR;
 	return 0;

@@ -5,7 +5,7 @@
 
 bool dc_locate(int dirfd, const char *path, uint32_t flags, struct dc_place *place, struct dc_file **base) {
 	*base = NULL;
-	if (!dc_active() || !path) return false;
+	if (!dc_active() || dc_bad_address(path)) return false;
 	if (path[0] == '/') {
 		if (dc_absolute_stopped) return false;
 		if (dc_mounts_match(path, place)) {
@@ -33,7 +33,7 @@ bool dc_locate(int dirfd, const char *path, uint32_t flags, struct dc_place *pla
 }
 
 bool dc_early_base(int dirfd, const char *path) {
-	if (!dc_active() || !path || path[0] == '/' || !path[0]) return false;
+	if (!dc_active() || dc_bad_address(path) || path[0] == '/' || !path[0]) return false;
 	return dirfd == AT_FDCWD ? dc_cwd_early() : dc_early_own(dirfd);
 }
 
@@ -53,7 +53,7 @@ void dc_walk_start(struct dc_walk *walk, int dirfd, const char *path, uint32_t f
 }
 
 static bool to_kernel(struct dc_walk *walk) {
-	if (walk->path && walk->path[0] != '/') dc_kernel_dirfd(walk->dirfd);
+	if (!dc_bad_address(walk->path) && walk->path[0] != '/') dc_kernel_dirfd(walk->dirfd);
 	walk->kernel = true;
 	return false;
 }

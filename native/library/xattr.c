@@ -21,12 +21,15 @@ static void put_name(struct dc_walk *walk, const char *name) {
 	walk->call.slot->path2_length = (uint32_t)length;
 }
 
+static const char all[] = ""; /* in place of a name */
+
 /* `size` 0 asks for the length. -1 and errno, or *kernel. */
 static ssize_t get(struct dc_walk *walk, int dirfd, const char *path, uint32_t flags, const char *name, void *value, size_t size, bool *kernel) {
 	size_t space = size < NAME_SPACE ? size : NAME_SPACE;
 	dc_walk_start(walk, dirfd, path, flags);
-	for (; dc_walk_next(walk, name ? DC_OP_GETXATTR : DC_OP_LISTXATTR); dc_walk_send(walk)) {
-		if (name) put_name(walk, name);
+	if (dc_bad_address(name)) walk->kernel = true;
+	for (; dc_walk_next(walk, name == all ? DC_OP_LISTXATTR : DC_OP_GETXATTR); dc_walk_send(walk)) {
+		if (name != all) put_name(walk, name);
 		walk->call.slot->length = space;
 	}
 	*kernel = walk->kernel;
@@ -36,6 +39,7 @@ static ssize_t get(struct dc_walk *walk, int dirfd, const char *path, uint32_t f
 	}
 	if (walk->result > 0 && size) {
 		if (walk->result > (int64_t)size) walk->result = -ERANGE;
+		else if (dc_bad_address(value)) walk->result = -EFAULT;
 		else memcpy(value, walk->call.buffer, (size_t)walk->result);
 	}
 	return (ssize_t)dc_walk_finish(walk);
@@ -45,6 +49,7 @@ static int set(struct dc_walk *walk, int dirfd, const char *path, uint32_t path_
 	*kernel = false;
 	if (size > NAME_SPACE) return (int)dc_return(-E2BIG);
 	dc_walk_start(walk, dirfd, path, path_flags);
+	if (dc_bad_address(name) || (size && dc_bad_address(value))) walk->kernel = true;
 	for (; dc_walk_next(walk, DC_OP_SETXATTR); dc_walk_send(walk)) {
 		put_name(walk, name);
 		struct dc_slot *slot = walk->call.slot;
@@ -59,6 +64,7 @@ static int set(struct dc_walk *walk, int dirfd, const char *path, uint32_t path_
 
 static int drop(struct dc_walk *walk, int dirfd, const char *path, uint32_t path_flags, const char *name, bool *kernel) {
 	dc_walk_start(walk, dirfd, path, path_flags);
+	if (dc_bad_address(name)) walk->kernel = true;
 	for (; dc_walk_next(walk, DC_OP_REMOVEXATTR); dc_walk_send(walk)) put_name(walk, name);
 	*kernel = walk->kernel;
 	if (walk->kernel) dc_walk_end(walk);
@@ -90,14 +96,14 @@ EXPORT ssize_t fgetxattr(int fd, const char *name, void *value, size_t size) {
 EXPORT ssize_t listxattr(const char *path, char *list, size_t size) {
 	struct dc_walk walk;
 	bool kernel;
-	ssize_t result = get(&walk, AT_FDCWD, path, 0, NULL, list, size, &kernel);
+	ssize_t result = get(&walk, AT_FDCWD, path, 0, all, list, size, &kernel);
 	return kernel ? NEXT(listxattr)(walk.path, list, size) : result;
 }
 
 EXPORT ssize_t llistxattr(const char *path, char *list, size_t size) {
 	struct dc_walk walk;
 	bool kernel;
-	ssize_t result = get(&walk, AT_FDCWD, path, DC_PATH_NOFOLLOW, NULL, list, size, &kernel);
+	ssize_t result = get(&walk, AT_FDCWD, path, DC_PATH_NOFOLLOW, all, list, size, &kernel);
 	return kernel ? NEXT(llistxattr)(walk.path, list, size) : result;
 }
 
@@ -105,7 +111,7 @@ EXPORT ssize_t flistxattr(int fd, char *list, size_t size) {
 	struct dc_walk walk;
 	bool kernel;
 	if (fd < 0 || path_only(fd)) return dc_return(-EBADF);
-	ssize_t result = get(&walk, fd, "", DC_PATH_EMPTY, NULL, list, size, &kernel);
+	ssize_t result = get(&walk, fd, "", DC_PATH_EMPTY, all, list, size, &kernel);
 	return kernel ? NEXT(flistxattr)(fd, list, size) : result;
 }
 

@@ -599,6 +599,91 @@ static void signals(void) {
 	close(signal_fd);
 }
 
+/* Pointers that are none: EFAULT, and nothing has happened. */
+static void bad_pointer(void *bad, int fd, int directory) {
+	const char *path = bad;
+	struct iovec one = {bad, 4}, two[2] = {{"good", 4}, {bad, 4}}, room[2] = {{(char[4]){0}, 4}, {bad, 4}};
+	SHOW(open(path, O_RDONLY));
+	SHOW(openat(directory, path, O_RDWR | O_CREAT, 0600));
+	SHOW(access(path, F_OK));
+	SHOW(stat(path, &(struct stat){0}));
+	SHOW(lstat(path, &(struct stat){0}));
+	SHOW(stat("fault", bad));
+	SHOW(lstat("no such name", bad));
+	SHOW(fstat(fd, bad));
+	SHOW(fstatat(directory, path, &(struct stat){0}, AT_EMPTY_PATH));
+	SHOW(statx(AT_FDCWD, "fault", 0, STATX_BASIC_STATS, bad));
+	SHOW(statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, &(struct statx){0}));
+	SHOW(statfs(path, &(struct statfs){0}));
+	SHOW(statfs("fault", bad));
+	SHOW(fstatfs(fd, bad));
+	SHOW(mkdir(path, 0700));
+	SHOW(rmdir(path));
+	SHOW(unlink(path));
+	SHOW(mkfifo(path, 0600));
+	SHOW(rename(path, "fault2"));
+	SHOW(rename("fault", path));
+	SHOW(link(path, "fault2"));
+	SHOW(link("fault", path));
+	SHOW(symlink(path, "fault2"));
+	SHOW(symlink("fault", path));
+	SHOW(readlink(path, (char[8]){0}, 8));
+	SHOW(readlink("fault.link", bad, 8));
+	SHOW(chmod(path, 0600));
+	SHOW(chown(path, 0, 0));
+	SHOW(truncate(path, 0));
+	SHOW(chdir(path));
+	SHOW(utimensat(AT_FDCWD, path, (struct timespec[2]){{1, 0}, {1, 0}}, 0));
+	if (bad) SHOW(utimensat(AT_FDCWD, "fault", bad, 0));
+	if (bad) SHOW(futimens(fd, bad));
+	SHOW(getxattr(path, "user.a", (char[8]){0}, 8));
+	SHOW(getxattr("fault", bad, (char[8]){0}, 8));
+	SHOW(getxattr("fault", "user.a", bad, 8));
+	SHOW(fgetxattr(fd, "user.a", bad, 8));
+	SHOW(listxattr(path, NULL, 0));
+	SHOW(setxattr("fault", bad, "x", 1, 0));
+	SHOW(setxattr("fault", "user.b", bad, 1, 0));
+	SHOW(removexattr("fault", bad));
+	SHOW(fopen(path, "r") != NULL);
+	SHOW(lseek(fd, 2, SEEK_SET));
+	SHOW(read(fd, bad, 4));
+	SHOW(pread(fd, bad, 4, 0));
+	SHOW(write(fd, bad, 4));
+	SHOW(pwrite(fd, bad, 4, 0));
+	SHOW(readv(fd, &one, 1));
+	SHOW(writev(fd, &one, 1));
+	SHOW(lseek(fd, 0, SEEK_CUR));
+	SHOW(preadv(fd, room, 2, 0));
+	SHOW(pwritev(fd, two, 2, 0));
+	SHOW(preadv(fd, bad, 2, 0));
+	SHOW(pwritev(fd, bad, 2, 0));
+	SHOW(read(fd, bad, 0));
+	SHOW(write(fd, bad, 0));
+	SHOW(getdents64(directory, bad, 4096));
+}
+static void bad_pointers(void) {
+	int fd = open("fault", O_CREAT | O_RDWR, 0644), directory = open(".", O_RDONLY | O_DIRECTORY);
+	write(fd, "0123456789", 10);
+	symlink("fault", "fault.link");
+	setxattr("fault", "user.a", "v", 1, 0);
+	const uintptr_t bad[] = {0, 8, 4095, UINTPTR_MAX, UINTPTR_MAX - 4096, (uintptr_t)1 << 63, 0xdeadc0de};
+	for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) bad_pointer((void *)bad[i], fd, directory);
+	struct stat st;
+	SHOW(fstat(fd, &st) == 0 && st.st_size == 10);
+	SHOW(access("fault2", F_OK));
+	char *low = mmap((void *)0x10000000, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0); /* as the heap of a program that is not position-independent */
+	SHOW(pread(fd, low, 8192, 0));
+	SHOW(pread(fd, low, 1 << 20, 0)); /* there is not so much room, nor so much file */
+	SHOW(pread(fd, low, (size_t)1 << 46, 0));
+	SHOW(pread(fd, low, SSIZE_MAX, 0));
+	SHOW(pwrite(fd, low + 2, 4, 12));
+	strcpy(low, "fault");
+	SHOW(stat(low, (struct stat *)(low + 4096)));
+	munmap(low, 8192);
+	close(fd);
+	close(directory);
+}
+
 int main(int argc, char **argv) {
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
 	if (argc < 2 || chdir(argv[1]) < 0) return 2;
@@ -611,6 +696,7 @@ int main(int argc, char **argv) {
 	streams();
 	descriptors();
 	processes();
+	bad_pointers();
 	signals();
 	return 0;
 }
