@@ -36,6 +36,8 @@ struct dc_lease_time dc_lease_time(struct dc_client *client);
 void dc_lease_place(struct dc_file *file, uint64_t place);
 /* *done: the bytes copied. True: that is all there is to read, or all that was asked for. */
 bool dc_lease_read(struct dc_file *file, struct dc_cursor *cursor, size_t size, off_t offset, struct dc_lease_time time, size_t *done);
+/* The same for what lies within one page of the file; counted. False: nothing has been read. */
+bool dc_lease_read_page(struct dc_file *file, void *to, size_t size, off_t offset, size_t *done);
 /* A region, mapped if need be; stays mapped until the process ends. NULL: not to be had now. */
 const unsigned char *dc_lease_region(struct dc_client *client, uint32_t number, size_t *bytes);
 

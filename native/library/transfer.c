@@ -133,8 +133,7 @@ static int64_t write_piece(struct dc_file *file, struct dc_cursor *cursor, size_
 	return result;
 }
 
-/* From `offset` on; answers the bytes done, and where the last write ended. */
-static int64_t pieces(struct dc_file *file, bool write, const struct iovec *iov, int count, size_t total, off_t offset, int rwf, off_t *end) {
+static __attribute__((noinline)) int64_t piecewise(struct dc_file *file, bool write, const struct iovec *iov, int count, size_t total, off_t offset, int rwf, off_t *end) {
 	struct dc_cursor cursor = {.iov = iov, .left = count};
 	size_t done = 0;
 	*end = offset;
@@ -148,6 +147,15 @@ static int64_t pieces(struct dc_file *file, bool write, const struct iovec *iov,
 		if ((size_t)result < size) break;
 	} while (done < total);
 	if (!write) *end = offset + (off_t)done;
+	return (int64_t)done;
+}
+
+/* From `offset` on; answers the bytes done, and where the last write ended. */
+static int64_t pieces(struct dc_file *file, bool write, const struct iovec *iov, int count, size_t total, off_t offset, int rwf, off_t *end) {
+	size_t done;
+	bool page = !write && count == 1 && total && (uint64_t)offset % DC_INDEX_PAGE + total <= DC_INDEX_PAGE;
+	if (!page || !dc_lease_read_page(file, iov->iov_base, total, offset, &done)) return piecewise(file, write, iov, count, total, offset, rwf, end);
+	*end = offset + (off_t)done;
 	return (int64_t)done;
 }
 
