@@ -11,6 +11,7 @@ import { checkout, Failure, say } from '../scripts/shared.mjs';
 
 const cli = path.join(checkout, 'bin/run.js');
 export const library = path.join(checkout, 'build/library/libdiciclo.so');
+const tuner = path.join(checkout, 'build/tune/diciclo-tune');
 const built = path.join(checkout, 'build/bench');
 
 const PROGRAMS = {
@@ -126,10 +127,21 @@ export class Stage {
     this.work = mkdtempSync(path.join(os.tmpdir(), 'diciclo-bench-'));
     process.env.DICICLO_RUNTIME_DIR = path.join(this.work, 'run');
     process.env.DICICLO_CGROUP_PARENT = path.basename(this.work);
+    this.#tune();
     this.cpus = os.availableParallelism();
     this.memory = Math.min(4 << 20, Math.floor(os.totalmem() / 2048)); // KiB
     for (const signal of ['SIGINT', 'SIGTERM'])
       process.once(signal, () => this.close().finally(() => process.exit(130)));
+  }
+
+  /** As after `diciclo tune`, which an operator runs once for a machine; its own profile is left alone. */
+  #tune() {
+    if (process.env.DICICLO_COPY_PROFILE) return;
+    process.env.DICICLO_COPY_PROFILE = path.join(this.work, 'copy.json');
+    const { rows } = JSON.parse(sh(tuner, []));
+    const chosen = rows.filter(({ routine }) => routine !== 'libc');
+    const words = chosen.map(({ direction, upTo, routine }) => `${direction} ${upTo ?? 'larger'} ${routine}`);
+    say(`bench: copy routines as \`diciclo tune\` measured them just now: ${words.join(', ') || 'libc throughout'}`);
   }
 
   /** A directory of the host, made here. */

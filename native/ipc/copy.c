@@ -206,7 +206,7 @@ const char *dc_copy_direction_name(enum dc_copy_direction direction) {
 }
 
 size_t dc_copy_class_limit(unsigned class) {
-	static const size_t limits[DC_COPY_CLASSES] = {256, 4096, 65536, 262144, 0};
+	static const size_t limits[DC_COPY_CLASSES] = {512, 4096, 65536, 262144, 0};
 	return limits[class];
 }
 

@@ -9,7 +9,7 @@
 #include "copy.h"
 
 #define DC_COPY_PROFILE_DEFAULT "/var/lib/diciclo/copy.json" /* survives a reboot, unlike the runtime directory */
-#define DC_COPY_PROFILE_VERSION 1
+#define DC_COPY_PROFILE_VERSION 2
 
 const char *dc_copy_profile_path(void); /* $DICICLO_COPY_PROFILE, else the default */
 /*

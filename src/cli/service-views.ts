@@ -54,7 +54,7 @@ function instanceText(instance: Plain): string {
   return `\n${instance.mountpoint ?? '(not mounted)'} (${instance.instance})\n${operations}${layers ? `layers:\n${layers}` : ''}`;
 }
 
-/** `up to 256 bytes`, `larger`: the classes of a copy profile. */
+/** `<=512`, `larger`: the classes of a copy profile. */
 const copyClass = (upTo: unknown): string => (typeof upTo === 'number' ? `<=${humanSize(upTo)}` : 'larger');
 
 /** `toShared avx2x4-nt (larger)`: the routines in use that are not libc's memcpy. */

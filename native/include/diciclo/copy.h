@@ -20,7 +20,7 @@ enum dc_copy_direction {
 
 #define DC_COPY_CLASSES 5u
 static inline unsigned dc_copy_class(size_t bytes) {
-	if (bytes <= 4096) return bytes > 256;
+	if (bytes <= 4096) return bytes > 512;
 	return 2u + (bytes > 65536) + (bytes > 262144);
 }
 

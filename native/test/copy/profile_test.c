@@ -94,9 +94,9 @@ static void what_is_cut_off_is_refused(void) {
 
 static void what_is_no_profile_is_refused(void) {
 	char cpu[DC_COPY_CPU_MAX], text[512];
-	static const char *const rows[] = {"7", "[7]", "[{}]", "[{\"direction\":\"up\",\"upTo\":256,\"routine\":\"libc\"}]", "[{\"direction\":\"within\",\"upTo\":255,\"routine\":\"libc\"}]",
-		"[{\"direction\":\"within\",\"upTo\":0,\"routine\":\"libc\"}]", "[{\"direction\":\"within\",\"routine\":\"libc\"}]", "[{\"direction\":\"within\",\"upTo\":256,\"routine\":3}]",
-		"[{\"direction\":\"toShared\",\"upTo\":256,\"routine\":\"sse2x4\"},null]"};
+	static const char *const rows[] = {"7", "[7]", "[{}]", "[{\"direction\":\"up\",\"upTo\":512,\"routine\":\"libc\"}]", "[{\"direction\":\"within\",\"upTo\":255,\"routine\":\"libc\"}]",
+		"[{\"direction\":\"within\",\"upTo\":0,\"routine\":\"libc\"}]", "[{\"direction\":\"within\",\"routine\":\"libc\"}]", "[{\"direction\":\"within\",\"upTo\":512,\"routine\":3}]",
+		"[{\"direction\":\"toShared\",\"upTo\":512,\"routine\":\"sse2x4\"},null]"};
 	static const char *const garbage[] = {"", "\n", "null", "[]", "7", "\"text\"", "{}", "{\"version\":1}", "{\"version\":\"1\",\"cpu\":\"x\",\"rows\":[]}", "{\"version\":1,\"cpu\":7,\"rows\":[]}",
 		"\x7f" "ELF", "\xff\xfe\xfd"};
 	dc_copy_cpu(cpu);

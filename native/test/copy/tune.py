@@ -5,7 +5,7 @@ usage: tune.py DICICLO_TUNE
 """
 import json, os, subprocess, sys, tempfile
 
-CLASSES = [256, 4096, 65536, 262144, None]
+CLASSES = [512, 4096, 65536, 262144, None]
 
 
 def tune(*arguments, status=0):
