@@ -17,12 +17,13 @@ static int make_arena(const struct dc_pool *pool, uint32_t index, uint32_t gener
 	int fd = memfd_create("diciclo-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0) return -errno;
 	/* Only the fields before the slots: the rest of the header is megabytes of nothing. */
-	struct {
+	struct __attribute__((packed)) { /* padding would be written behind it */
 		uint64_t magic;
 		uint32_t version, slots, client, generation;
 		struct dc_copy_choice copy;
 	} header = {DC_ARENA_MAGIC, DC_LAYOUT_VERSION, DC_ARENA_SLOTS, index, generation, pool->service.copy};
-	_Static_assert(offsetof(struct dc_arena, client) == 16 && offsetof(struct dc_arena, generation) == 20 && offsetof(struct dc_arena, copy) == 24, "arena layout");
+	_Static_assert(offsetof(struct dc_arena, client) == 16 && offsetof(struct dc_arena, generation) == 20 && offsetof(struct dc_arena, copy) == 24 &&
+		offsetof(struct dc_arena, closed) == sizeof header, "arena layout");
 	if (ftruncate(fd, (off_t)DC_ARENA_SIZE) == 0 && pwrite(fd, &header, sizeof header, 0) == (ssize_t)sizeof header &&
 		fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
 		return fd;

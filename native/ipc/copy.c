@@ -201,7 +201,7 @@ const char *dc_copy_name(unsigned routine) {
 }
 
 const char *dc_copy_direction_name(enum dc_copy_direction direction) {
-	static const char *const names[DC_COPY_DIRECTIONS] = {"toShared", "fromShared", "within"};
+	static const char *const names[DC_COPY_DIRECTIONS] = {"toShared", "fromShared", "within", "fromCache"};
 	return names[direction];
 }
 

@@ -35,9 +35,8 @@ enum dc_copy_routine {
 /* A choice: numbers of routines, as it stands in an arena (segment.h) and in the profile. All zeros: libc's memcpy throughout. */
 struct dc_copy_choice {
 	uint8_t routine[DC_COPY_DIRECTIONS][DC_COPY_CLASSES];
-	uint8_t reserved;
 };
-_Static_assert(sizeof(struct dc_copy_choice) == 16, "choice layout");
+_Static_assert(sizeof(struct dc_copy_choice) == 20, "choice layout");
 
 uint32_t dc_copy_features(void); /* of this CPU: a few cpuid instructions, which cost microseconds in a virtual machine */
 const char *dc_copy_name(unsigned routine); /* NULL: there is none of that number */

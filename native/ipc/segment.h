@@ -19,7 +19,7 @@
 
 #include "copy.h"
 
-#define DC_LAYOUT_VERSION 9u
+#define DC_LAYOUT_VERSION 10u
 #define DC_CACHE_LINE 64
 
 /* ---- queue ---------------------------------------------------------------------------------------------------------------- */

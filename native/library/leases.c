@@ -251,7 +251,7 @@ static size_t read_run(struct dc_file *file, struct dc_lease_index *index, uint6
 	if (!data) return 0;
 	size_t within = at % DC_INDEX_PAGE, bytes = run.count * (size_t)DC_INDEX_PAGE - within;
 	if (bytes > end - at) bytes = end - at;
-	dc_cursor_out(cursor, data + run.first % DC_INDEX_BLOCK_PAGES * DC_INDEX_PAGE + within, bytes);
+	dc_cursor_out(cursor, DC_COPY_FROM_CACHE, data + run.first % DC_INDEX_BLOCK_PAGES * DC_INDEX_PAGE + within, bytes);
 	if (run_holds(index, &run)) return bytes;
 	*cursor = before;
 	return 0;
@@ -291,7 +291,7 @@ bool dc_lease_read_page(struct dc_file *file, void *to, size_t size, off_t offse
 		uint32_t page = find_page(index, id, at / DC_INDEX_PAGE, &generation);
 		const unsigned char *data = page ? block_of(file->client, index, page / DC_INDEX_BLOCK_PAGES) : NULL;
 		if (!data) return false;
-		dc_copy(&dc_copier, DC_COPY_FROM_SHARED, to, data + page % DC_INDEX_BLOCK_PAGES * DC_INDEX_PAGE + at % DC_INDEX_PAGE, bytes);
+		dc_copy(&dc_copier, DC_COPY_FROM_CACHE, to, data + page % DC_INDEX_BLOCK_PAGES * DC_INDEX_PAGE + at % DC_INDEX_PAGE, bytes);
 		if (!dc_generation_holds(&index->index.page[page].generation, generation)) return false;
 		if (index->heat) dc_index_touch(&index->heat[page]);
 	}

@@ -29,12 +29,12 @@ size_t dc_cursor_in(struct dc_cursor *cursor, void *shared, size_t size) {
 	return done;
 }
 
-size_t dc_cursor_out(struct dc_cursor *cursor, const void *shared, size_t size) {
+size_t dc_cursor_out(struct dc_cursor *cursor, enum dc_copy_direction direction, const void *shared, size_t size) {
 	size_t done = 0;
 	while (done < size && cursor->left) {
 		unsigned char *user;
 		size_t part = next_part(cursor, size - done, &user);
-		if (part) dc_copy(&dc_copier, DC_COPY_FROM_SHARED, user, (const unsigned char *)shared + done, part);
+		if (part) dc_copy(&dc_copier, direction, user, (const unsigned char *)shared + done, part);
 		done += part;
 	}
 	return done;
@@ -102,7 +102,7 @@ int64_t dc_pipeline_read(struct dc_pipeline *pipeline, struct dc_cursor *cursor,
 		int64_t result = answer(call, part);
 		size_t next = result < (int64_t)part ? 0 : piece_at(at + (off_t)part, size - done - part, DC_READ_PIECE);
 		if (next) ask(other, next, at + (off_t)part, false);
-		if (result > 0) dc_cursor_out(cursor, call->buffer, (size_t)result);
+		if (result > 0) dc_cursor_out(cursor, DC_COPY_FROM_SHARED, call->buffer, (size_t)result);
 		if (result >= 0 && place) dc_lease_place(pipeline->file, call->slot->value[0]);
 		place = false;
 		if (next && result < (int64_t)part) dc_call_await(other); /* the file has become shorter meanwhile: its slot must be answered before it is given back */

@@ -15,8 +15,8 @@ struct dc_cursor {
 	int left;
 	size_t used; /* of iov[0] */
 };
-size_t dc_cursor_in(struct dc_cursor *cursor, void *shared, size_t size);        /* from the list into shared memory; how much there was */
-size_t dc_cursor_out(struct dc_cursor *cursor, const void *shared, size_t size); /* and back */
+size_t dc_cursor_in(struct dc_cursor *cursor, void *shared, size_t size); /* from the list into shared memory; how much there was */
+size_t dc_cursor_out(struct dc_cursor *cursor, enum dc_copy_direction direction, const void *shared, size_t size); /* and back: from a slot's buffer, or a cache's pages */
 
 /* Two calls in turn, of which one at a time is in the service. So what is made is made in order, and nothing behind the first piece that failed or fell short. */
 struct dc_pipeline {

@@ -23,7 +23,7 @@ static int64_t read_request(struct dc_file *file, struct dc_cursor *cursor, size
 	int64_t result = dc_call_send(&call);
 	if (result > (int64_t)size) result = -EIO;
 	if (result >= 0 && place) dc_lease_place(file, call.slot->value[0]);
-	if (result > 0) dc_cursor_out(cursor, call.buffer, (size_t)result);
+	if (result > 0) dc_cursor_out(cursor, DC_COPY_FROM_SHARED, call.buffer, (size_t)result);
 	dc_call_end(&call);
 	return result;
 }

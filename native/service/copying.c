@@ -8,8 +8,8 @@
 #include "host.h"
 
 #define LIBC_ROW {memcpy, memcpy, memcpy, memcpy, memcpy}
-struct dc_copier dc_copier = {{LIBC_ROW, LIBC_ROW, LIBC_ROW}};
-_Static_assert(DC_COPY_CLASSES == 5 && DC_COPY_DIRECTIONS == 3, "one memcpy each");
+struct dc_copier dc_copier = {{LIBC_ROW, LIBC_ROW, LIBC_ROW, LIBC_ROW}};
+_Static_assert(DC_COPY_CLASSES == 5 && DC_COPY_DIRECTIONS == 4, "one memcpy each");
 
 static struct dc_copy_choice choice;
 static int state = -ENOENT; /* of dc_copy_profile_load */

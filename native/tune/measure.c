@@ -16,7 +16,7 @@
 #define BUFFER_BYTES (1u << 20) /* as a slot's (segment.h) */
 #define BATCH_BYTES (64u << 10) /* small copies are timed by the batch */
 #define PAGES_BYTES (32u << 20) /* a cache whose next pages are in nobody's CPU cache */
-#define AGAIN_BYTES (1u << 20)  /* of it, for what a client reads again and again: about what its core keeps */
+#define READ_BYTES (1u << 20)  /* of it, for what a client reads again and again: about what its core keeps */
 #define ROUNDS_MAX 512u
 
 enum task { IDLE, WRITE, READ, END };
@@ -33,7 +33,7 @@ struct measure {
 	struct talk *talk;
 	unsigned char *own;   /* memory of this process alone, twice a buffer's */
 	unsigned char *pages; /* shared memory like a cache's region */
-	size_t next_page, next_again;
+	size_t next_page, next_read;
 	pid_t peer;
 	int cpus[2];
 };
@@ -192,13 +192,13 @@ static uint64_t from_shared(struct measure *measure, dc_copy_function *routine) 
 }
 
 /* The client has read the cache's pages before, and nobody has written them since; it reads into the same memory every time. */
-static uint64_t from_shared_again(struct measure *measure, dc_copy_function *routine) {
+static uint64_t from_cache(struct measure *measure, dc_copy_function *routine) {
 	struct talk *talk = measure->talk;
 	unsigned char *target = measure->own + 16;
 	size_t all = talk->count * talk->stride;
-	if (measure->next_again + all > AGAIN_BYTES) measure->next_again = 0;
-	const unsigned char *pages = measure->pages + measure->next_again;
-	measure->next_again += (all + 4095) & ~(size_t)4095;
+	if (measure->next_read + all > READ_BYTES) measure->next_read = 0;
+	const unsigned char *pages = measure->pages + measure->next_read;
+	measure->next_read += (all + 4095) & ~(size_t)4095;
 	uint64_t start = dc_ticks();
 	for (size_t i = 0; i < talk->count; i++) {
 		routine(target, pages + i * talk->stride, talk->bytes);
@@ -228,27 +228,18 @@ static int by_size(const void *a, const void *b) {
 	return x < y ? -1 : x > y;
 }
 
-typedef uint64_t batch_function(struct measure *measure, dc_copy_function *routine);
-static batch_function *const batches[DC_COPY_DIRECTIONS][MEASURE_SITUATIONS_MAX] = {
-	[DC_COPY_TO_SHARED] = {to_shared}, [DC_COPY_FROM_SHARED] = {from_shared, from_shared_again}, [DC_COPY_WITHIN] = {within}};
-
-unsigned measure_situations(enum dc_copy_direction direction) {
-	unsigned count = 0;
-	while (count < MEASURE_SITUATIONS_MAX && batches[direction][count]) count++;
-	return count;
-}
-
-void measure_compare(struct measure *measure, enum dc_copy_direction direction, unsigned situation, size_t bytes, dc_copy_function *const *routines, unsigned count, unsigned rounds, double *costs) {
-	batch_function *batch = batches[direction][situation];
+void measure_compare(struct measure *measure, enum dc_copy_direction direction, size_t bytes, dc_copy_function *const *routines, unsigned count, unsigned rounds, double *costs) {
+	static uint64_t (*const batches[DC_COPY_DIRECTIONS])(struct measure *, dc_copy_function *) = {
+		[DC_COPY_TO_SHARED] = to_shared, [DC_COPY_FROM_SHARED] = from_shared, [DC_COPY_WITHIN] = within, [DC_COPY_FROM_CACHE] = from_cache};
 	static uint64_t ticks[DC_COPY_ROUTINES][ROUNDS_MAX];
 	struct talk *talk = measure->talk;
 	talk->bytes = bytes;
 	talk->stride = (bytes + 63) & ~(size_t)63;
 	talk->count = talk->stride < BATCH_BYTES ? BATCH_BYTES / talk->stride : 1;
 	if (rounds > ROUNDS_MAX) rounds = ROUNDS_MAX;
-	for (unsigned i = 0; i < count; i++) batch(measure, routines[i]); /* warm */
+	for (unsigned i = 0; i < count; i++) batches[direction](measure, routines[i]); /* warm */
 	for (unsigned round = 0; round < rounds; round++)
-		for (unsigned i = 0; i < count; i++) ticks[(i + round) % count][round] = batch(measure, routines[(i + round) % count]);
+		for (unsigned i = 0; i < count; i++) ticks[(i + round) % count][round] = batches[direction](measure, routines[(i + round) % count]);
 	for (unsigned i = 0; i < count; i++) {
 		qsort(ticks[i], rounds, sizeof ticks[i][0], by_size);
 		costs[i] = (double)ticks[i][rounds / 2] * 1000 / dc_ticks_per_us() / (double)talk->count;

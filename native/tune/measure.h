@@ -17,14 +17,10 @@ struct measure *measure_start(void); /* NULL and errno. The calling thread stays
 void measure_stop(struct measure *measure);
 void measure_cpus(const struct measure *measure, int cpus[2]);
 
-/* What the data may have been through before they are copied, which the same routine has to serve. */
-#define MEASURE_SITUATIONS_MAX 2u
-unsigned measure_situations(enum dc_copy_direction direction);
-
 /*
- * For each of `count` routines the median cost of `rounds` copies of `bytes` in one situation, in nanoseconds per copy, into `costs`. They are measured in turn, so that whatever else the machine
- * does meets all of them.
+ * For each of `count` routines the median cost of `rounds` copies of `bytes`, in nanoseconds per copy, into `costs`. They are measured in turn, so that whatever else the machine does meets
+ * all of them.
  */
-void measure_compare(struct measure *measure, enum dc_copy_direction direction, unsigned situation, size_t bytes, dc_copy_function *const *routines, unsigned count, unsigned rounds, double *costs);
+void measure_compare(struct measure *measure, enum dc_copy_direction direction, size_t bytes, dc_copy_function *const *routines, unsigned count, unsigned rounds, double *costs);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * tune.c - diciclo-tune: finds the best copy routine for each direction and size class of this machine, stores the profile, prints it as JSON. docs/contract.md §8.
  *
- * A candidate must win twice to take glibc's place: over all sizes of the class, in all situations (measure.c), in a first measurement of all of them, and by 3 % in a second one of the two
- * alone, without losing anywhere (by more than measurements differ).
+ * A candidate must win twice to take glibc's place: over all sizes of the class in a first measurement of all of them, and by 3 % in a second one of the two alone,
+ * without losing at any size (by more than measurements differ). Both are made in passes, over some seconds.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -18,8 +18,10 @@
 #include "waiting.h"
 
 #define MARGIN 1.03
-#define TOLERANCE 0.97 /* at any one size in any situation: what two measurements of one routine differ by on a busy machine */
+#define TOLERANCE 0.97 /* at any one size in any pass: what two measurements of one routine differ by on a busy machine */
 #define SIZES_MAX 5u
+#define PASSES 3u
+#define PAUSE_US 40000u /* for each round of a pass */
 
 struct options {
 	bool dry_run, show, reset;
@@ -27,8 +29,9 @@ struct options {
 };
 
 struct row {
-	unsigned routine;
-	double cost, libc_cost; /* nanoseconds for one copy of each size in each situation */
+	unsigned routine, count;
+	double gain, worst;     /* sum of logarithms of `count` ratios to glibc's; the lowest of them */
+	double cost, libc_cost; /* nanoseconds for one copy of each size in each pass */
 	size_t bytes;           /* of these together */
 	double ratio;           /* how much longer libc's takes: the geometric mean over them */
 };
@@ -47,41 +50,37 @@ static unsigned candidates(unsigned *numbers, dc_copy_function **routines) {
 	return count;
 }
 
-/* The candidate with the best geometric mean over the class's sizes: its place in `routines`. */
-static unsigned first_look(struct measure *measure, enum dc_copy_direction direction, unsigned class, dc_copy_function *const *routines, unsigned count, unsigned rounds) {
-	double costs[DC_COPY_ROUTINES], gain[DC_COPY_ROUTINES] = {0};
+/* How much better each candidate is than glibc's in a class, in all of its sizes: a sum of logarithms. */
+static void first_look(struct measure *measure, enum dc_copy_direction direction, unsigned class, dc_copy_function *const *routines, unsigned count, unsigned rounds, double *gain) {
+	double costs[DC_COPY_ROUTINES];
 	for (unsigned i = 0; i < SIZES_MAX && sizes[class][i]; i++) {
-		for (unsigned situation = 0; situation < measure_situations(direction); situation++) {
-			measure_compare(measure, direction, situation, sizes[class][i], routines, count, rounds, costs);
-			for (unsigned k = 0; k < count; k++) gain[k] += log(costs[0] / costs[k]);
-		}
+		measure_compare(measure, direction, sizes[class][i], routines, count, rounds, costs);
+		for (unsigned k = 0; k < count; k++) gain[k] += log(costs[0] / costs[k]);
 	}
-	unsigned best = 0;
-	for (unsigned k = 1; k < count; k++)
-		if (gain[k] > gain[best]) best = k;
-	return best;
 }
 
-/* Against glibc's alone. Whether it wins; the row has the costs of what is chosen. */
-static bool second_look(struct measure *measure, enum dc_copy_direction direction, unsigned class, dc_copy_function *candidate, unsigned rounds, struct row *row) {
+/* The best of them against glibc's alone. */
+static void second_look(struct measure *measure, enum dc_copy_direction direction, unsigned class, dc_copy_function *candidate, unsigned rounds, struct row *row) {
 	dc_copy_function *both[2] = {memcpy, candidate};
-	double costs[2], gain = 0, worst = 1e9, candidate_cost = 0;
-	unsigned count = 0;
-	for (unsigned i = 0; i < SIZES_MAX && sizes[class][i]; i++) {
-		for (unsigned situation = 0; situation < measure_situations(direction); situation++, count++) {
-			measure_compare(measure, direction, situation, sizes[class][i], both, 2, rounds, costs);
-			double ratio = costs[0] / costs[1];
-			gain += log(ratio);
-			if (ratio < worst) worst = ratio;
-			row->libc_cost += costs[0];
-			candidate_cost += costs[1];
-			row->bytes += sizes[class][i];
-		}
+	double costs[2];
+	for (unsigned i = 0; i < SIZES_MAX && sizes[class][i]; i++, row->count++) {
+		measure_compare(measure, direction, sizes[class][i], both, 2, rounds, costs);
+		double ratio = costs[0] / costs[1];
+		row->gain += log(ratio);
+		if (!row->count || ratio < row->worst) row->worst = ratio;
+		row->libc_cost += costs[0];
+		row->cost += costs[1];
+		row->bytes += sizes[class][i];
 	}
-	bool wins = candidate != memcpy && exp(gain / count) >= MARGIN && worst >= TOLERANCE && candidate_cost < row->libc_cost;
-	row->cost = wins ? candidate_cost : row->libc_cost;
-	row->ratio = wins ? exp(gain / count) : 1;
-	return wins;
+}
+
+/* Whether it stays; else the row is glibc's. */
+static void decide(struct row *row) {
+	row->ratio = exp(row->gain / row->count);
+	if (row->routine != DC_COPY_LIBC && row->ratio >= MARGIN && row->worst >= TOLERANCE && row->cost < row->libc_cost) return;
+	row->routine = DC_COPY_LIBC;
+	row->cost = row->libc_cost;
+	row->ratio = 1;
 }
 
 static json_t *row_json(enum dc_copy_direction direction, unsigned class, const struct row *row) {
@@ -89,6 +88,28 @@ static json_t *row_json(enum dc_copy_direction direction, unsigned class, const 
 	return json_pack("{s:s,s:o,s:s,s:I,s:I,s:f}", "direction", dc_copy_direction_name(direction), "upTo", limit ? json_integer((json_int_t)limit) : json_null(), "routine",
 		dc_copy_name(row->routine), "bytesPerSecond", (json_int_t)((double)row->bytes * 1e9 / row->cost), "libcBytesPerSecond", (json_int_t)((double)row->bytes * 1e9 / row->libc_cost),
 		"ratio", round(row->ratio * 1000) / 1000);
+}
+
+/* `rounds` in passes with pauses between them: where a virtual machine's CPUs are, and so how far from each other, may change every few seconds, and what is chosen must serve there and here. */
+static void look_all(struct measure *measure, const unsigned *numbers, dc_copy_function *const *routines, unsigned count, unsigned rounds, struct row table[DC_COPY_DIRECTIONS][DC_COPY_CLASSES]) {
+	static double gain[DC_COPY_DIRECTIONS][DC_COPY_CLASSES][DC_COPY_ROUTINES];
+	unsigned each = (rounds + PASSES - 1) / PASSES;
+	for (unsigned pass = 0; pass < 2 * PASSES; pass++) {
+		if (pass) usleep(each * PAUSE_US);
+		for (unsigned direction = 0; direction < DC_COPY_DIRECTIONS; direction++) {
+			for (unsigned class = 0; class < DC_COPY_CLASSES; class++) {
+				double *gains = gain[direction][class];
+				struct row *row = &table[direction][class];
+				unsigned best = 0;
+				for (unsigned k = 1; k < count; k++)
+					if (gains[k] > gains[best]) best = k;
+				row->routine = numbers[best];
+				if (pass < PASSES) first_look(measure, direction, class, routines, count, each, gains);
+				else second_look(measure, direction, class, routines[best], each * 4, row);
+				if (pass == 2 * PASSES - 1) decide(row);
+			}
+		}
+	}
 }
 
 static json_t *measure_all(const struct options *options) {
@@ -100,17 +121,13 @@ static json_t *measure_all(const struct options *options) {
 	unsigned numbers[DC_COPY_ROUTINES];
 	dc_copy_function *routines[DC_COPY_ROUTINES];
 	unsigned count = candidates(numbers, routines);
-	json_t *rows = json_array(), *names = json_array();
 	uint64_t start = dc_monotonic_ns();
+	static struct row table[DC_COPY_DIRECTIONS][DC_COPY_CLASSES];
+	look_all(measure, numbers, routines, count, options->rounds, table);
+	json_t *rows = json_array(), *names = json_array();
 	for (unsigned i = 0; i < count; i++) json_array_append_new(names, json_string(dc_copy_name(numbers[i])));
-	for (unsigned direction = 0; direction < DC_COPY_DIRECTIONS; direction++) {
-		for (unsigned class = 0; class < DC_COPY_CLASSES; class++) {
-			struct row row = {0};
-			unsigned best = first_look(measure, direction, class, routines, count, options->rounds);
-			if (second_look(measure, direction, class, routines[best], options->rounds * 4, &row)) row.routine = numbers[best];
-			json_array_append_new(rows, row_json(direction, class, &row));
-		}
-	}
+	for (unsigned direction = 0; direction < DC_COPY_DIRECTIONS; direction++)
+		for (unsigned class = 0; class < DC_COPY_CLASSES; class++) json_array_append_new(rows, row_json(direction, class, &table[direction][class]));
 	int cpus[2];
 	measure_cpus(measure, cpus);
 	measure_stop(measure);

@@ -15,6 +15,7 @@ enum dc_copy_direction {
 	DC_COPY_TO_SHARED,   /* a client: its own memory -> shared memory that the service has read last */
 	DC_COPY_FROM_SHARED, /* a client: shared memory that the service has just written -> its own memory */
 	DC_COPY_WITHIN,      /* the service: shared memory <-> pages of a cache */
+	DC_COPY_FROM_CACHE,  /* a client: pages of a cache, which it may have read before -> its own memory */
 	DC_COPY_DIRECTIONS
 };
 

@@ -21,7 +21,7 @@ with tempfile.TemporaryDirectory() as directory:
     assert dry['state'] == 'not-stored' and not os.path.exists(profile), dry
     made = tune('--rounds', '1')
     assert made['state'] == 'stored' and made['path'] == profile, made
-    assert [(row['direction'], row['upTo']) for row in made['rows']] == [(d, c) for d in ('toShared', 'fromShared', 'within') for c in CLASSES]
+    assert [(row['direction'], row['upTo']) for row in made['rows']] == [(d, c) for d in ('toShared', 'fromShared', 'within', 'fromCache') for c in CLASSES]
     for row in made['rows']:
         assert row['routine'] in made['candidates'] and row['bytesPerSecond'] > 0, row
         assert row['ratio'] == 1 if row['routine'] == 'libc' else row['ratio'] >= 1.03, row

@@ -28,7 +28,7 @@ class Pool:
     def use_routine(self, routine):
         """A copy profile of this CPU that says the same routine throughout."""
         path = os.environ['DICICLO_COPY_PROFILE'] = os.path.join(self.work, 'copy.json')
-        rows = [{'direction': direction, 'upTo': up_to, 'routine': routine} for direction in ('toShared', 'fromShared', 'within') for up_to in (512, 4096, 65536, 262144, None)]
+        rows = [{'direction': direction, 'upTo': up_to, 'routine': routine} for direction in ('toShared', 'fromShared', 'within', 'fromCache') for up_to in (512, 4096, 65536, 262144, None)]
         for cpu in ('another', None):  # the refusal of another's says what this one is called
             with open(path, 'w') as file:
                 json.dump({'version': 2, 'cpu': cpu or this, 'rows': rows}, file)
