@@ -22,7 +22,7 @@ describe('tune', () => {
   it('shows that there is no profile, or none that is used, and why', async () => {
     process.env.DICICLO_COPY_PROFILE = path.join(folder, 'copy.json');
     expect(await tune('show')).toEqual({ path: path.join(folder, 'copy.json'), state: 'none', rows: [] });
-    writeFileSync(path.join(folder, 'copy.json'), '{"version": 1, "cpu": "another", "rows": []}');
+    writeFileSync(path.join(folder, 'copy.json'), '{"version": 2, "cpu": "another", "rows": []}');
     expect(await tune('show')).toMatchObject({
       state: 'other-cpu',
       reason: expect.stringMatching(/measured on another/),

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -667,7 +668,9 @@ static void bad_pointers(void) {
 	symlink("fault", "fault.link");
 	setxattr("fault", "user.a", "v", 1, 0);
 	const uintptr_t bad[] = {0, 8, 4095, UINTPTR_MAX, UINTPTR_MAX - 4096, (uintptr_t)1 << 63, 0xdeadc0de};
-	for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) bad_pointer((void *)bad[i], fd, directory);
+	const char *library = getenv("LIBRARY");
+	bool sanitized = library && strstr(library, "sanitized"); /* the address sanitizer has memory of its own at the last of them */
+	for (unsigned i = 0; i < sizeof bad / sizeof bad[0] - sanitized; i++) bad_pointer((void *)bad[i], fd, directory);
 	struct stat st;
 	SHOW(fstat(fd, &st) == 0 && st.st_size == 10);
 	SHOW(access("fault2", F_OK));
