@@ -21,8 +21,7 @@ static void mark(struct dc_pool *pool, const struct dc_mountinfo *info) {
 	}
 }
 
-static void on_change(struct dc_source *source, uint32_t events) {
-	struct dc_pool *pool = dc_container_of(source, struct dc_pool, mount_watch);
+void dc_mounts_look(struct dc_pool *pool) {
 	FILE *table = fopen("/proc/self/mountinfo", "re");
 	if (!table) return; /* out of descriptors: the next change tells again */
 	for (struct dc_pool_mount *mount = pool->mounts; mount; mount = mount->next) mount->seen = false;
@@ -38,6 +37,10 @@ static void on_change(struct dc_source *source, uint32_t events) {
 		next = mount->next;
 		if (!mount->seen && (mount->state == DC_MOUNT_LIVE || mount->state == DC_MOUNT_DEAD)) dc_mount_lost(mount);
 	}
+}
+
+static void on_change(struct dc_source *source, uint32_t events) {
+	dc_mounts_look(dc_container_of(source, struct dc_pool, mount_watch));
 }
 
 int dc_mounts_watch(struct dc_pool *pool) {

@@ -14,6 +14,8 @@
 
 #include "log.h"
 
+#define TAKEN_AWAY_MAX 10u
+
 static void renew_next(struct dc_pool *pool);
 
 static void free_mount(struct dc_pool_mount *mount) {
@@ -131,11 +133,13 @@ void dc_mounts_mounted(struct dc_pool *pool, uint32_t id, bool ok, const char *c
 		struct dc_request *request = mount->request;
 		mount->request = NULL;
 		dc_request_answer(request, json_pack("{s:o, s:o}", "device", device_text(mount), "madeDirectory", made_directories(mount)));
+		dc_mounts_look(pool);
 		return;
 	}
 	if (ok) {
 		if (mount->state != DC_MOUNT_LIVE) return;
 		mount->restored = true;
+		mount->taken_away = 0;
 		dc_log("%s is served again", mount->mountpoint);
 		renew_next(pool); /* those that are mounted below this one */
 		return;
@@ -354,6 +358,17 @@ static bool cover(struct dc_pool_mount *mount) {
 	return true;
 }
 
+/* The kernel may replace the directory that a nested mount stands on once more just when it has been mounted: its connection is gone before anything came of it. */
+static bool again_taken_away(struct dc_pool_mount *mount) {
+	if (!is_nested(mount, false) || ++mount->taken_away > TAKEN_AWAY_MAX) return false;
+	dc_log("%s was taken away as soon as it was mounted; it is mounted again", mount->mountpoint);
+	dc_door_close(mount);
+	mount->covered_count = 0;
+	mount->stale = true;
+	renew_next(mount->pool);
+	return true;
+}
+
 static void on_renewed(struct dc_helper *helper, const struct dc_helper_answer *answer) {
 	struct dc_pool_mount *mount = dc_container_of(helper, struct dc_pool_mount, helper);
 	mount->state = DC_MOUNT_LIVE;
@@ -367,14 +382,16 @@ static void on_renewed(struct dc_helper *helper, const struct dc_helper_answer *
 		failed = failed || dc_door_read_init(mount, &mount->fault) < 0;
 	}
 	if (failed) {
-		bury(mount);
+		if (!again_taken_away(mount)) bury(mount);
 		return;
 	}
 	mount->fresh = true;
 	dc_mount_table_publish(mount->pool, mount, DC_MOUNT_CARRIED);
 	dc_log("mounted %s anew: this kernel cannot resend what the service before had taken; files open through the kernel answer errors", mount->mountpoint);
-	if (!mount->pool->mounts_renewed) tell(mount, false);
-	renew_next(mount->pool);
+	struct dc_pool *pool = mount->pool;
+	if (!pool->mounts_renewed) tell(mount, false);
+	renew_next(pool);
+	dc_mounts_look(pool);
 }
 
 /* Below another mount of the pool: its mount point is that one's directory, so that one must be served first. */

@@ -41,6 +41,7 @@ struct dc_pool_mount {
 	bool stale;               /* the connection died with a service: mount anew */
 	bool seen;                /* in the kernel's mount table (mount_watch.c) */
 	bool again;               /* closing, to be mounted anew */
+	unsigned taken_away;      /* times in a row that the kernel had taken it away before it was served */
 	bool restored, force;
 	struct dc_request *request; /* who waits; NULL: nobody */
 	struct dc_helper helper;
@@ -64,6 +65,8 @@ void dc_door_undo(struct dc_helper *helper, struct dc_helper_answer *answer);
 
 /* ---- mounts.c, for mount_watch.c: somebody else has unmounted it. ------------------------------------------------------------------- */
 void dc_mount_lost(struct dc_pool_mount *mount);
+/* Whether all that should be mounted is. What is being mounted is not looked at, so its mounting ends with a look: nothing more may change after. */
+void dc_mounts_look(struct dc_pool *pool);
 
 /* ---- mount_table.c: the file that libraries map ------------------------------------------------------------------------------- */
 void dc_mount_table_publish(struct dc_pool *pool, const struct dc_pool_mount *mount, uint32_t flags);
