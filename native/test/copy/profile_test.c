@@ -92,17 +92,21 @@ static void what_is_cut_off_is_refused(void) {
 	json_decref(profile);
 }
 
+/* The version that is read, so that what is refused is refused for the rest. */
+#define TEXT_OF(number) #number
+#define TEXT(number) TEXT_OF(number)
+#define VERSION TEXT(DC_COPY_PROFILE_VERSION)
 static void what_is_no_profile_is_refused(void) {
 	char cpu[DC_COPY_CPU_MAX], text[512];
 	static const char *const rows[] = {"7", "[7]", "[{}]", "[{\"direction\":\"up\",\"upTo\":512,\"routine\":\"libc\"}]", "[{\"direction\":\"within\",\"upTo\":255,\"routine\":\"libc\"}]",
 		"[{\"direction\":\"within\",\"upTo\":0,\"routine\":\"libc\"}]", "[{\"direction\":\"within\",\"routine\":\"libc\"}]", "[{\"direction\":\"within\",\"upTo\":512,\"routine\":3}]",
 		"[{\"direction\":\"toShared\",\"upTo\":512,\"routine\":\"sse2x4\"},null]"};
-	static const char *const garbage[] = {"", "\n", "null", "[]", "7", "\"text\"", "{}", "{\"version\":1}", "{\"version\":\"1\",\"cpu\":\"x\",\"rows\":[]}", "{\"version\":1,\"cpu\":7,\"rows\":[]}",
+	static const char *const garbage[] = {"", "\n", "null", "[]", "7", "\"text\"", "{}", "{\"version\":" VERSION "}", "{\"version\":\"" VERSION "\",\"cpu\":\"x\",\"rows\":[]}", "{\"version\":" VERSION ",\"cpu\":7,\"rows\":[]}",
 		"\x7f" "ELF", "\xff\xfe\xfd"};
 	dc_copy_cpu(cpu);
 	for (size_t i = 0; i < sizeof garbage / sizeof *garbage; i++) refused(garbage[i], -EINVAL);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		snprintf(text, sizeof text, "{\"version\":1,\"cpu\":\"%s\",\"rows\":%s}", cpu, rows[i]);
+		snprintf(text, sizeof text, "{\"version\":" VERSION ",\"cpu\":\"%s\",\"rows\":%s}", cpu, rows[i]);
 		refused(text, -EINVAL);
 	}
 }
