@@ -257,18 +257,37 @@ static size_t read_run(struct dc_file *file, struct dc_lease_index *index, uint6
 	return 0;
 }
 
-bool dc_lease_read(struct dc_file *file, struct dc_cursor *cursor, size_t size, off_t offset, struct dc_lease_time time, size_t *done) {
-	*done = 0;
-	if (atomic_load_explicit(&file->lease_epoch, memory_order_acquire) != time.epoch) return false;
-	struct dc_lease_index *index = atomic_load_explicit(&file->lease_index, memory_order_relaxed);
-	const struct dc_index_file *entry = atomic_load_explicit(&file->lease_file, memory_order_relaxed);
-	uint64_t id = atomic_load_explicit(&file->lease_id, memory_order_relaxed), at = (uint64_t)offset;
+/* A file as its index has it at one moment. */
+struct sight {
+	struct dc_lease_index *index;
+	const struct dc_index_file *entry;
+	uint64_t id;
 	int64_t length;
-	if (!dc_index_open(entry, id, time.now, &length)) return false;
+};
+
+/* False: its pages are not to be read without asking. */
+static inline bool see(const struct dc_file *file, struct dc_lease_time time, struct sight *sight) {
+	if (atomic_load_explicit(&file->lease_epoch, memory_order_acquire) != time.epoch) return false;
+	sight->index = atomic_load_explicit(&file->lease_index, memory_order_relaxed);
+	sight->entry = atomic_load_explicit(&file->lease_file, memory_order_relaxed);
+	sight->id = atomic_load_explicit(&file->lease_id, memory_order_relaxed);
+	return dc_index_open(sight->entry, sight->id, time.now, &sight->length);
+}
+
+/* How many of `size` bytes from `at` on the file has. */
+static inline size_t within_file(const struct sight *sight, uint64_t at, size_t size) {
+	uint64_t length = (uint64_t)sight->length, left = at < length ? length - at : 0;
+	return size < left ? size : (size_t)left;
+}
+
+bool dc_lease_read(struct dc_file *file, struct dc_cursor *cursor, size_t size, off_t offset, struct dc_lease_time time, size_t *done) {
+	struct sight sight;
+	*done = 0;
+	if (!see(file, time, &sight)) return false;
 	struct dc_cursor start = *cursor;
-	uint64_t end = at >= (uint64_t)length ? at : size < (uint64_t)length - at ? at + size : (uint64_t)length;
-	for (size_t got = 1; at < end && got; at += got) got = read_run(file, index, id, cursor, at, end);
-	if (!dc_index_holds(entry, id, length)) {
+	uint64_t at = (uint64_t)offset, end = at + within_file(&sight, at, size);
+	for (size_t got = 1; at < end && got; at += got) got = read_run(file, sight.index, sight.id, cursor, at, end);
+	if (!dc_index_holds(sight.entry, sight.id, sight.length)) {
 		*cursor = start;
 		return false;
 	}
@@ -276,26 +295,22 @@ bool dc_lease_read(struct dc_file *file, struct dc_cursor *cursor, size_t size, 
 	return at == end;
 }
 
-/* As dc_lease_read, for the one page that most reads are about: half of what such a read takes besides the copy goes into being general. */
+/* As dc_lease_read, for the one page that most reads are about: a third of what such a read takes besides the copy went into being general. */
 bool dc_lease_read_page(struct dc_file *file, void *to, size_t size, off_t offset, size_t *done) {
-	if (!dc_lease_given(file->client)) return false;
-	struct dc_lease_time time = dc_lease_time(file->client);
-	if (atomic_load_explicit(&file->lease_epoch, memory_order_acquire) != time.epoch) return false;
-	struct dc_lease_index *index = atomic_load_explicit(&file->lease_index, memory_order_relaxed);
-	const struct dc_index_file *entry = atomic_load_explicit(&file->lease_file, memory_order_relaxed);
-	uint64_t id = atomic_load_explicit(&file->lease_id, memory_order_relaxed), at = (uint64_t)offset, generation;
-	int64_t length;
-	if (!dc_index_open(entry, id, time.now, &length)) return false;
-	size_t left = at < (uint64_t)length ? (size_t)((uint64_t)length - at) : 0, bytes = size < left ? size : left;
+	struct sight sight;
+	if (!dc_lease_given(file->client) || !see(file, dc_lease_time(file->client), &sight)) return false;
+	uint64_t at = (uint64_t)offset, generation;
+	size_t bytes = within_file(&sight, at, size);
 	if (bytes) {
-		uint32_t page = find_page(index, id, at / DC_INDEX_PAGE, &generation);
+		struct dc_lease_index *index = sight.index;
+		uint32_t page = find_page(index, sight.id, at / DC_INDEX_PAGE, &generation);
 		const unsigned char *data = page ? block_of(file->client, index, page / DC_INDEX_BLOCK_PAGES) : NULL;
 		if (!data) return false;
 		dc_copy(&dc_copier, DC_COPY_FROM_CACHE, to, data + page % DC_INDEX_BLOCK_PAGES * DC_INDEX_PAGE + at % DC_INDEX_PAGE, bytes);
 		if (!dc_generation_holds(&index->index.page[page].generation, generation)) return false;
 		if (index->heat) dc_index_touch(&index->heat[page]);
 	}
-	if (!dc_index_holds(entry, id, length)) return false;
+	if (!dc_index_holds(sight.entry, sight.id, sight.length)) return false;
 	dc_lease_count(file->client);
 	*done = bytes;
 	return true;

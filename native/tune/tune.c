@@ -90,25 +90,31 @@ static json_t *row_json(enum dc_copy_direction direction, unsigned class, const 
 		"ratio", round(row->ratio * 1000) / 1000);
 }
 
+static unsigned best_of(const double *gain, unsigned count) {
+	unsigned best = 0;
+	for (unsigned k = 1; k < count; k++)
+		if (gain[k] > gain[best]) best = k;
+	return best;
+}
+
+#define CELLS (DC_COPY_DIRECTIONS * DC_COPY_CLASSES)
+#define DIRECTION(cell) ((enum dc_copy_direction)((cell) / DC_COPY_CLASSES))
+#define CLASS(cell) ((cell) % DC_COPY_CLASSES)
+
 /* `rounds` in passes with pauses between them: where a virtual machine's CPUs are, and so how far from each other, may change every few seconds, and what is chosen must serve there and here. */
-static void look_all(struct measure *measure, const unsigned *numbers, dc_copy_function *const *routines, unsigned count, unsigned rounds, struct row table[DC_COPY_DIRECTIONS][DC_COPY_CLASSES]) {
-	static double gain[DC_COPY_DIRECTIONS][DC_COPY_CLASSES][DC_COPY_ROUTINES];
-	unsigned each = (rounds + PASSES - 1) / PASSES;
-	for (unsigned pass = 0; pass < 2 * PASSES; pass++) {
+static void look_all(struct measure *measure, const unsigned *numbers, dc_copy_function *const *routines, unsigned count, unsigned rounds, struct row rows[CELLS]) {
+	static double gain[CELLS][DC_COPY_ROUTINES];
+	unsigned best[CELLS], each = (rounds + PASSES - 1) / PASSES;
+	for (unsigned pass = 0; pass < PASSES; pass++, usleep(each * PAUSE_US))
+		for (unsigned cell = 0; cell < CELLS; cell++) first_look(measure, DIRECTION(cell), CLASS(cell), routines, count, each, gain[cell]);
+	for (unsigned cell = 0; cell < CELLS; cell++) best[cell] = best_of(gain[cell], count);
+	for (unsigned pass = 0; pass < PASSES; pass++) {
 		if (pass) usleep(each * PAUSE_US);
-		for (unsigned direction = 0; direction < DC_COPY_DIRECTIONS; direction++) {
-			for (unsigned class = 0; class < DC_COPY_CLASSES; class++) {
-				double *gains = gain[direction][class];
-				struct row *row = &table[direction][class];
-				unsigned best = 0;
-				for (unsigned k = 1; k < count; k++)
-					if (gains[k] > gains[best]) best = k;
-				row->routine = numbers[best];
-				if (pass < PASSES) first_look(measure, direction, class, routines, count, each, gains);
-				else second_look(measure, direction, class, routines[best], each * 4, row);
-				if (pass == 2 * PASSES - 1) decide(row);
-			}
-		}
+		for (unsigned cell = 0; cell < CELLS; cell++) second_look(measure, DIRECTION(cell), CLASS(cell), routines[best[cell]], each * 4, &rows[cell]);
+	}
+	for (unsigned cell = 0; cell < CELLS; cell++) {
+		rows[cell].routine = numbers[best[cell]];
+		decide(&rows[cell]);
 	}
 }
 
@@ -122,12 +128,11 @@ static json_t *measure_all(const struct options *options) {
 	dc_copy_function *routines[DC_COPY_ROUTINES];
 	unsigned count = candidates(numbers, routines);
 	uint64_t start = dc_monotonic_ns();
-	static struct row table[DC_COPY_DIRECTIONS][DC_COPY_CLASSES];
-	look_all(measure, numbers, routines, count, options->rounds, table);
+	static struct row found[CELLS];
+	look_all(measure, numbers, routines, count, options->rounds, found);
 	json_t *rows = json_array(), *names = json_array();
 	for (unsigned i = 0; i < count; i++) json_array_append_new(names, json_string(dc_copy_name(numbers[i])));
-	for (unsigned direction = 0; direction < DC_COPY_DIRECTIONS; direction++)
-		for (unsigned class = 0; class < DC_COPY_CLASSES; class++) json_array_append_new(rows, row_json(direction, class, &table[direction][class]));
+	for (unsigned cell = 0; cell < CELLS; cell++) json_array_append_new(rows, row_json(DIRECTION(cell), CLASS(cell), &found[cell]));
 	int cpus[2];
 	measure_cpus(measure, cpus);
 	measure_stop(measure);
