@@ -379,10 +379,12 @@ static void on_renewed(struct dc_helper *helper, const struct dc_helper_answer *
 	} else {
 		failed = !cover(mount);
 		mount->device = answer->device;
-		failed = failed || dc_door_read_init(mount, &mount->fault) < 0;
+		bool gone = !failed && dc_door_read_init(mount, &mount->fault) < 0;
+		if (gone && again_taken_away(mount)) return;
+		failed = failed || gone;
 	}
 	if (failed) {
-		if (!again_taken_away(mount)) bury(mount);
+		bury(mount);
 		return;
 	}
 	mount->fresh = true;
