@@ -52,6 +52,7 @@ async function main() {
     return made;
   };
   try {
+    stage.tune();
     for (const part of parts) {
       const module = await import(`./${part}.mjs`);
       const since = Date.now();

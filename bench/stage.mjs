@@ -127,7 +127,6 @@ export class Stage {
     this.work = mkdtempSync(path.join(os.tmpdir(), 'diciclo-bench-'));
     process.env.DICICLO_RUNTIME_DIR = path.join(this.work, 'run');
     process.env.DICICLO_CGROUP_PARENT = path.basename(this.work);
-    this.#tune();
     this.cpus = os.availableParallelism();
     this.memory = Math.min(4 << 20, Math.floor(os.totalmem() / 2048)); // KiB
     for (const signal of ['SIGINT', 'SIGTERM'])
@@ -135,7 +134,7 @@ export class Stage {
   }
 
   /** As after `diciclo tune`, which an operator runs once for a machine; its own profile is left alone. */
-  #tune() {
+  tune() {
     if (process.env.DICICLO_COPY_PROFILE) return;
     process.env.DICICLO_COPY_PROFILE = path.join(this.work, 'copy.json');
     const { rows } = JSON.parse(sh(tuner, []));
