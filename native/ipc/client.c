@@ -159,11 +159,23 @@ bool dc_client_in_use(struct dc_client *client) {
 	return false;
 }
 
-/* Says that the slot holds a request: by the queue, or the mailbox. 0, or -EAGAIN: the queue was full for that long. */
-static int notify(struct dc_client *client, unsigned index, uint64_t patience_ns) {
-	if (client->queue) return dc_queue_put(client->queue, DC_ITEM(client->generation, client->index, index), patience_ns);
-	dc_mailbox_ring(client->mailbox, index);
+/* Says that the slot holds a request: by the queue, or the mailbox; wakes nobody. 0, or -EAGAIN: the queue was full for that long. */
+static int place(struct dc_client *client, unsigned index, uint64_t patience_ns) {
+	if (client->queue) return dc_queue_place(client->queue, DC_ITEM(client->generation, client->index, index), patience_ns);
+	dc_mailbox_put(client->mailbox, index);
 	return 0;
+}
+
+/* A worker, if nobody is about to look. */
+static void wake(struct dc_client *client) {
+	if (client->queue) dc_queue_wake(client->queue);
+	else dc_mailbox_wake(client->mailbox);
+}
+
+static int notify(struct dc_client *client, unsigned index, uint64_t patience_ns) {
+	int result = place(client, index, patience_ns);
+	if (result == 0) wake(client);
+	return result;
 }
 
 bool dc_client_abandoned(struct dc_client *client, unsigned index) {
@@ -222,19 +234,19 @@ static void send_again(struct dc_client *client, unsigned index) {
 	dc_queue_rouse(client->queue);
 }
 
-/* The worker is on this CPU, and runs when we let it. */
-static uint32_t yield_for_answer(struct dc_client *client, unsigned index, uint32_t pending, uint32_t cpu) {
+/*
+ * The worker is on this CPU, and runs when we let it. If it sleeps, who wakes it gives it the CPU at once, for one request: so the other threads of ours come first, and it is woken for all of
+ * theirs. Whoever goes on from here without an answer has woken it.
+ */
+static bool yield_for_answer(struct dc_client *client, unsigned index, uint32_t pending, uint32_t cpu) {
 	struct dc_slot *slot = dc_client_slot(client, index);
-	struct dc_yielding *yielding = &client->use[index].yielding;
-	uint32_t answer = atomic_load_explicit(&slot->answer, memory_order_acquire);
-	if (answer != pending || !dc_yield_pays(yielding)) return answer;
-	uint64_t start = dc_ticks();
-	for (unsigned round = 0; answer == pending && round < DC_YIELDS && worker_is_at(client, cpu); round++) {
+	for (unsigned round = 0; round < DC_YIELDS; round++) {
+		if (round && !worker_is_at(client, cpu)) break;
 		sched_yield();
-		answer = atomic_load_explicit(&slot->answer, memory_order_acquire);
+		if (atomic_load_explicit(&slot->answer, memory_order_acquire) != pending) return true;
+		if (round == 0) wake(client);
 	}
-	dc_yield_learn(yielding, answer != pending, dc_ticks() - start, DC_YIELD_SLICE_US);
-	return answer;
+	return atomic_load_explicit(&slot->answer, memory_order_acquire) != pending;
 }
 
 /* Has another worker woken. */
@@ -285,13 +297,12 @@ static bool sleep_for_answer(struct dc_client *client, unsigned index, uint32_t 
 	return true;
 }
 
-static bool await(struct dc_client *client, unsigned index, uint32_t sequence, uint32_t cpu) {
+static bool spin_or_sleep(struct dc_client *client, unsigned index, uint32_t pending, uint32_t cpu) {
 	struct dc_slot *slot = dc_client_slot(client, index);
-	const uint32_t pending = DC_ANSWER(sequence, DC_ANSWER_PENDING), waiting = DC_ANSWER(sequence, DC_ANSWER_WAITING);
+	const uint32_t waiting = pending - DC_ANSWER_PENDING + DC_ANSWER_WAITING;
 	uint32_t answer = pending;
-	if (worker_is_at(client, cpu)) answer = yield_for_answer(client, index, pending, cpu);
 	/* It may have been woken elsewhere meanwhile. */
-	if (answer == pending && !worker_is_at(client, cpu)) {
+	if (!worker_is_at(client, cpu)) {
 		answer = spin_for_answer(client, slot, pending, cpu);
 		if (answer == pending && client->queue && !is_taken(client, index)) dc_queue_look(client->queue, false);
 	}
@@ -301,26 +312,43 @@ static bool await(struct dc_client *client, unsigned index, uint32_t sequence, u
 	return sleep_for_answer(client, index, waiting);
 }
 
+/* How the answer is waited for where the worker was last seen on this CPU, and elsewhere. */
+enum how { ELSEWHERE, YIELDS, SLEEPS };
+
+static enum how begin_wait(struct dc_client *client, uint32_t cpu) {
+	if (!worker_is_at(client, cpu)) return ELSEWHERE;
+	return dc_trial_begin(&client->yields, dc_ticks()) ? SLEEPS : YIELDS;
+}
+
+static int64_t await(struct dc_client *client, unsigned index, uint32_t cpu, enum how how) {
+	uint32_t pending = DC_ANSWER(client->use[index].sequence & 0x3fffffffu, DC_ANSWER_PENDING);
+	bool answered = (how == YIELDS && yield_for_answer(client, index, pending, cpu)) || spin_or_sleep(client, index, pending, cpu);
+	if (how != ELSEWHERE) dc_trial_end(&client->yields, dc_ticks());
+	return answered ? dc_client_slot(client, index)->result : no_answer(client);
+}
+
 static void count_used(struct dc_client *client, unsigned index) {
 	_Atomic uint32_t *used = &client->arena->slots_used;
 	for (uint32_t seen = atomic_load_explicit(used, memory_order_relaxed); seen <= index && !atomic_compare_exchange_weak(used, &seen, index + 1);) continue;
 }
 
-static void send_request(struct dc_client *client, struct dc_slot *slot, unsigned index, uint32_t sequence, uint32_t cpu) {
+static void send_request(struct dc_client *client, unsigned index, uint32_t cpu, bool wakes) {
+	struct dc_slot *slot = dc_client_slot(client, index);
+	uint32_t sequence = ++client->use[index].sequence & 0x3fffffffu;
 	count_used(client, index);
 	slot->sequence = sequence;
 	slot->cpu = (uint16_t)cpu;
 	atomic_store_explicit(&slot->answer, DC_ANSWER(sequence, DC_ANSWER_PENDING), memory_order_release);
-	while (!is_closed(client) && notify(client, index, 1000000000u) == -EAGAIN) continue; /* full for a second: the service is being restarted */
+	while (!is_closed(client) && place(client, index, 1000000000u) == -EAGAIN) continue; /* full for a second: the service is being restarted */
+	if (wakes) wake(client);
 }
 
 int64_t dc_client_call(struct dc_client *client, unsigned index) {
-	struct dc_slot *slot = dc_client_slot(client, index);
 	if (is_closed(client)) return no_answer(client);
-	uint32_t sequence = ++client->use[index].sequence & 0x3fffffffu;
 	uint32_t cpu = (uint32_t)sched_getcpu();
-	send_request(client, slot, index, sequence, cpu);
-	return await(client, index, sequence, cpu) ? slot->result : no_answer(client);
+	enum how how = begin_wait(client, cpu);
+	send_request(client, index, cpu, how != YIELDS);
+	return await(client, index, cpu, how);
 }
 
 void dc_client_leave(struct dc_client *client, unsigned index) {
@@ -333,13 +361,14 @@ void dc_client_leave(struct dc_client *client, unsigned index) {
 }
 
 void dc_client_send(struct dc_client *client, unsigned index) {
-	send_request(client, dc_client_slot(client, index), index, ++client->use[index].sequence & 0x3fffffffu, (uint32_t)sched_getcpu());
+	send_request(client, index, (uint32_t)sched_getcpu(), true);
 }
 
 int64_t dc_client_await(struct dc_client *client, unsigned index) {
 	struct dc_slot *slot = dc_client_slot(client, index);
 	if (DC_ANSWER_STATE(atomic_load_explicit(&slot->answer, memory_order_acquire)) == DC_ANSWER_DONE) return slot->result;
-	return await(client, index, client->use[index].sequence & 0x3fffffffu, (uint32_t)sched_getcpu()) ? slot->result : no_answer(client);
+	uint32_t cpu = (uint32_t)sched_getcpu();
+	return await(client, index, cpu, begin_wait(client, cpu));
 }
 
 bool dc_client_try_acquire(struct dc_client *client, unsigned beside, uint32_t owner, unsigned *slot) {

@@ -27,12 +27,12 @@ struct dc_client {
 	uint32_t post_unkicked;           /* bytes posted since the service was last woken for them */
 	uint64_t post_tail, post_next;
 	struct dc_post_record *post_record;
+	struct dc_yield_trial yields;     /* whether to, beside a worker on the CPU */
 	struct dc_slot_use {
 		alignas(DC_CACHE_LINE) _Atomic uint32_t owner; /* thread id of the user, 0: free, DC_OWNER_NOBODY: until its answer comes. One word, so that a thread that jumps away at any instruction leaves its name */
 		uint32_t sequence;
 		uint32_t resent;                               /* sequence of the abandoned request that was put in again */
 		uint8_t later, calm;                           /* when to look whether it waits for nothing: client.c */
-		struct dc_yielding yielding;                   /* what its thread has seen: beside many it does not pay, and alone it still does */
 	} use[DC_REQUEST_SLOTS];
 };
 

@@ -2,12 +2,20 @@
 
 #include <errno.h>
 
-void dc_mailbox_ring(struct dc_mailbox *mailbox, unsigned slot) {
+void dc_mailbox_put(struct dc_mailbox *mailbox, unsigned slot) {
 	atomic_fetch_or_explicit(&mailbox->bells, UINT64_C(1) << slot, memory_order_seq_cst);
+}
+
+void dc_mailbox_wake(struct dc_mailbox *mailbox) {
 	if (atomic_load_explicit(&mailbox->ear, memory_order_seq_cst) == DC_EAR_QUIET) return;
 	/* Armed, or rung by a thread that may be left by longjmp before it wakes anybody: so everybody who finds it so wakes, until a worker has come and made it quiet. */
 	atomic_exchange_explicit(&mailbox->ear, DC_EAR_RUNG, memory_order_seq_cst);
 	dc_futex_wake(&mailbox->ear, 1);
+}
+
+void dc_mailbox_ring(struct dc_mailbox *mailbox, unsigned slot) {
+	dc_mailbox_put(mailbox, slot);
+	dc_mailbox_wake(mailbox);
 }
 
 void dc_mailbox_call(struct dc_mailbox *mailbox) {

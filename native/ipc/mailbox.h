@@ -15,6 +15,9 @@
 
 /* The client's side: a slot of its arena holds a request. Wait-free but for one system call when a worker sleeps; safe in signal handlers. */
 void dc_mailbox_ring(struct dc_mailbox *mailbox, unsigned slot);
+/* The same in two steps, for who lets others run before it wakes a worker. */
+void dc_mailbox_put(struct dc_mailbox *mailbox, unsigned slot);
+void dc_mailbox_wake(struct dc_mailbox *mailbox);
 /* A request has not been taken for long: whoever was to take it waits for a CPU. */
 void dc_mailbox_call(struct dc_mailbox *mailbox);
 

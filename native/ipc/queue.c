@@ -13,22 +13,22 @@ void dc_queue_init(struct dc_queue *queue, uint32_t running_target, uint32_t spi
 	dc_queue_mend_header(queue, running_target, spin_ns);
 }
 
-static void wake_sleeper(struct dc_board *board, uint32_t workers) {
+static bool wake_sleeper(struct dc_board *board, uint32_t workers) {
 	_Atomic uint32_t *word = workers & DC_WORKERS_FIRST_SLEEPS ? &board->wake : &board->wake_reserve;
 	atomic_fetch_add_explicit(word, 1, memory_order_seq_cst);
-	dc_futex_wake(word, 1);
+	return dc_futex_wake(word, 1) > 0;
 }
 
-void dc_board_wake(struct dc_board *board, uint32_t workers, uint32_t running_target) {
-	if (DC_WORKERS_SPINNING(workers) || !DC_WORKERS_SLEEPING(workers) || DC_WORKERS_RUNNING(workers) >= running_target) return;
-	wake_sleeper(board, workers);
+bool dc_board_wake(struct dc_board *board, uint32_t workers, uint32_t running_target) {
+	if (DC_WORKERS_SPINNING(workers) || !DC_WORKERS_SLEEPING(workers) || DC_WORKERS_RUNNING(workers) >= running_target) return false;
+	return wake_sleeper(board, workers);
 }
 
 void dc_board_rouse(struct dc_board *board, uint32_t workers) {
 	if (DC_WORKERS_SLEEPING(workers)) wake_sleeper(board, workers);
 }
 
-static void wake_one(struct dc_queue *queue) {
+void dc_queue_wake(struct dc_queue *queue) {
 	uint32_t target = queue->running_target;
 	dc_board_wake(&queue->board, atomic_load_explicit(&queue->board.workers, memory_order_seq_cst), target ? target : 1);
 }
@@ -60,7 +60,7 @@ static int publish(struct dc_queue *queue, uint64_t ticket, uint32_t item) {
 	}
 }
 
-int dc_queue_put(struct dc_queue *queue, uint32_t item, uint64_t patience_ns) {
+int dc_queue_place(struct dc_queue *queue, uint32_t item, uint64_t patience_ns) {
 	uint64_t deadline = 0;
 	for (unsigned tries = 1;; tries++) {
 		uint64_t ticket = atomic_fetch_add_explicit(&queue->tail, 1, memory_order_seq_cst);
@@ -72,7 +72,7 @@ int dc_queue_put(struct dc_queue *queue, uint32_t item, uint64_t patience_ns) {
 			}
 			/* Full: a worker must drain first. The ticket stays ours; should we give up, a worker invalidates it after its patience. */
 			if (atomic_load_explicit(&queue->tail, memory_order_relaxed) <= ticket) break; /* the tail had been run away, and was put right: no ticket any more */
-			wake_one(queue);
+			dc_queue_wake(queue);
 			uint64_t now = dc_monotonic_ns();
 			if (!deadline) deadline = now + patience_ns;
 			else if (now > deadline) return -EAGAIN;
@@ -81,8 +81,13 @@ int dc_queue_put(struct dc_queue *queue, uint32_t item, uint64_t patience_ns) {
 		if (state == 0) break;
 		if (tries % 64 == 0) dc_queue_rouse(queue); /* as many dead tickets in a row: the tail is behind the head, which only a worker can see */
 	}
-	wake_one(queue);
 	return 0;
+}
+
+int dc_queue_put(struct dc_queue *queue, uint32_t item, uint64_t patience_ns) {
+	int result = dc_queue_place(queue, item, patience_ns);
+	if (result == 0) dc_queue_wake(queue);
+	return result;
 }
 
 /* ---- the service's side ---------------------------------------------------------------------------------------------------- */

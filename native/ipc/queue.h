@@ -30,9 +30,12 @@ void dc_queue_mend_header(struct dc_queue *queue, uint32_t running_target, uint3
  * Lock-free; safe in signal handlers; any process that maps the queue.
  */
 int dc_queue_put(struct dc_queue *queue, uint32_t item, uint64_t patience_ns);
+/* The same in two steps, for who lets others run before it wakes a worker. */
+int dc_queue_place(struct dc_queue *queue, uint32_t item, uint64_t patience_ns);
+void dc_queue_wake(struct dc_queue *queue);
 
-/* Wakes a worker if, by these counts, nobody is about to look and one that should run sleeps: to be called where requests may wait. */
-void dc_board_wake(struct dc_board *board, uint32_t workers, uint32_t running_target);
+/* Wakes a worker if, by these counts, nobody is about to look and one that should run sleeps: to be called where requests may wait. Whether somebody slept. */
+bool dc_board_wake(struct dc_board *board, uint32_t workers, uint32_t running_target);
 void dc_board_rouse(struct dc_board *board, uint32_t workers); /* a sleeper, if there is one, whatever others are said to do */
 /* By a sender whose request nobody has taken although a worker is said to be looking, or, `though_some_run`, to run: that one waits for its CPU. Wakes another. */
 void dc_queue_look(struct dc_queue *queue, bool though_some_run);

@@ -44,8 +44,15 @@ static uint32_t counts(struct dc_receiver *receiver) {
 	return atomic_load_explicit(&receiver->own_board.workers, memory_order_seq_cst);
 }
 
+/*
+ * One that has been woken and has not come to look yet, since it waits for a CPU, counts as running: where all share one, each block would make the system call to wake it anew. `expected` is only
+ * ever what somebody, woken after `come` was read, will make it.
+ */
 static void wake_another(struct dc_receiver *receiver) {
-	dc_board_wake(receiver->board, counts(receiver), receiver->running_target);
+	uint32_t come = atomic_load_explicit(&receiver->come, memory_order_seq_cst);
+	bool coming = (int32_t)(atomic_load_explicit(&receiver->expected, memory_order_relaxed) - come) > 0;
+	if (dc_board_wake(receiver->board, counts(receiver) + (coming ? RUNNING : 0), receiver->running_target))
+		atomic_store_explicit(&receiver->expected, come + 1, memory_order_relaxed);
 }
 
 static void set_state(struct dc_seat *seat, enum dc_worker_state state) {
@@ -115,7 +122,7 @@ static bool yield(struct dc_receiver *receiver, struct dc_seat *seat) {
 		sched_yield();
 		came = !dc_receiver_empty(receiver);
 	}
-	dc_yield_learn(&seat->yielding[seat->again], came, dc_ticks() - start, DC_YIELD_PAYS_US);
+	dc_yield_learn(&seat->yielding[seat->again], came, dc_ticks() - start);
 	return came;
 }
 
@@ -159,6 +166,7 @@ static void sleep_now(struct dc_receiver *receiver, struct dc_seat *seat, bool f
 	} else {
 		dc_futex_wait(word, seen, SLEEP_NS);
 	}
+	atomic_fetch_add_explicit(&receiver->come, 1, memory_order_seq_cst);
 	set_state(seat, DC_WORKER_RUN);
 	/* Something came so soon that spinning for it would have been cheaper. */
 	if (dc_ticks() - before < ticks(2ull * receiver->spin_ns)) seat->spin_ticks = ticks(receiver->spin_ns);

@@ -28,6 +28,7 @@ struct dc_receiver {
 	struct dc_queue_reader reader;
 	struct dc_mailboxes *mailboxes;
 	struct dc_board own_board;        /* `workers` is the truth; by mailboxes clients see nothing of it, by the queue a copy */
+	_Atomic uint32_t come, expected;  /* sleepers that have come back; what that will be when those that were woken have */
 	_Atomic bool stopping;
 };
 

@@ -34,8 +34,8 @@ MUTATIONS = {
     # the queue
     'publish-by-store': ('queue: one worker', 'queue.c', PUBLISH, 'atomic_store_explicit(word, DC_WORD(lap, DC_WORD_OCCUPIED, item), memory_order_seq_cst);\n\t\treturn 0;'),
     'publish-not-ordered': ('queue: one sender', 'queue.c', PUBLISH, 'atomic_store_explicit(word, DC_WORD(lap, DC_WORD_OCCUPIED, item), memory_order_release); /* no fence before the look for sleepers */\n\t\treturn 0;'),
-    'wake-when-it-was-empty': ('queue: on one CPU', 'queue.c', '\t\tif (state == 0) break;\n',
-        '\t\tif (state == 0) {\n\t\t\tif (DC_WORD_STATE(atomic_load(&queue->slot[(ticket - 1) & (DC_QUEUE_SLOTS - 1)].word)) == DC_WORD_FREE) wake_one(queue);\n\t\t\treturn 0;\n\t\t}\n'),
+    'wake-when-it-was-empty': ('queue: on one CPU', 'queue.c', 'void dc_queue_wake(struct dc_queue *queue) {\n',
+        'void dc_queue_wake(struct dc_queue *queue) {\n\tif (DC_WORD_STATE(atomic_load(&queue->slot[(atomic_load(&queue->tail) - 2) & (DC_QUEUE_SLOTS - 1)].word)) != DC_WORD_FREE) return;\n'),
     'no-invalidation': ('queue: sender dies', 'queue.c', 'else if (now > deadline) {', 'else if (now > deadline && lap == UINT32_MAX) {'),
     'invalidate-by-store': ('queue: one worker', 'queue.c', INVALIDATE, '''atomic_store_explicit(word, DC_WORD(lap + 1, DC_WORD_FREE, 0), memory_order_seq_cst);
 				{
@@ -56,6 +56,10 @@ MUTATIONS = {
 	atomic_store_explicit(&receiver->board->workers, atomic_load_explicit(&receiver->own_board.workers, memory_order_relaxed), memory_order_release);'''),
     'yields-without-end': ('queue: yields', 'receiver.c', '!came && round < DC_YIELDS', '!came'),
     'yields-and-does-not-look': ('queue: yields', 'receiver.c', '\tsleep_for_requests(receiver, seat, from);\n}', '\tif (from == SPINNING && together) {\n\t\tmove(receiver, SPINNING, SLEEPING);\n\t\tdc_futex_wait(&receiver->board->wake, atomic_load(&receiver->board->wake), 0);\n\t\tmove(receiver, SLEEPING, RUNNING);\n\t} else\n\t\tsleep_for_requests(receiver, seat, from);\n}'),
+    'yields-and-wakes-nobody': ('queue: yields', 'client.c', '\t\tif (round == 0) wake(client);\n', ''),
+    'yields-and-rings-nobody': ('mailboxes: yields', 'client.c', '\t\tif (round == 0) wake(client);\n', ''),
+    'comes-who-does-not-sleep': ('queue: blocked worker', 'receiver.c', '\tif (dc_board_wake(receiver->board, counts(receiver) + (coming ? RUNNING : 0), receiver->running_target))\n\t\tatomic', '\tdc_board_wake(receiver->board, counts(receiver) + (coming ? RUNNING : 0), receiver->running_target);\n\t\tatomic'),
+    'comes-twice': ('queue: blocked again', 'receiver.c', 'come + 1', 'come + 2'),
     'yields-uncounted': ('mailboxes: yields', 'receiver.c', '\tfrom = SPINNING;\n', '\tfrom = together ? RUNNING : SPINNING;\n'),
     'counts-shown-once': ('queue: two workers', 'receiver.c', '} while (workers != shown);', '} while (workers == UINT32_MAX);'),
     'blocks-without-a-word': ('queue: blocked worker', 'receiver.c', '\t\twake_another(receiver);\n\telse\n\t\tpass_on(receiver);', '\t\twake_another(receiver);'),
@@ -67,8 +71,7 @@ MUTATIONS = {
     'arm-not-ordered': ('mailboxes: one sender', 'mailbox.c', ARM, 'atomic_store_explicit(&box->ear, DC_EAR_ARMED, memory_order_release);'),
     'ring-not-ordered': ('mailboxes: one sender', 'mailbox.c', 'atomic_fetch_or_explicit(&mailbox->bells, UINT64_C(1) << slot, memory_order_seq_cst);',
         'atomic_store_explicit(&mailbox->bells, atomic_load_explicit(&mailbox->bells, memory_order_relaxed) | UINT64_C(1) << slot, memory_order_release);'),
-    'ring-when-it-was-quiet': ('mailboxes: a thread leaves', 'mailbox.c', 'atomic_fetch_or_explicit(&mailbox->bells, UINT64_C(1) << slot, memory_order_seq_cst);',
-        'if (atomic_fetch_or_explicit(&mailbox->bells, UINT64_C(1) << slot, memory_order_seq_cst)) return;'),
+    'rung-by-who-left': ('mailboxes: a thread leaves', 'mailbox.c', 'if (atomic_load_explicit(&mailbox->ear, memory_order_seq_cst) == DC_EAR_QUIET) return;', 'if (atomic_load_explicit(&mailbox->ear, memory_order_seq_cst) != DC_EAR_ARMED) return;'),
     'ear-not-marked': ('mailboxes: one sender', 'mailbox.c', 'atomic_exchange_explicit(&mailbox->ear, DC_EAR_RUNG, memory_order_seq_cst);', ''),
     'bell-taken-by-store': ('mailboxes: two workers', 'mailbox.c', 'if (!(atomic_fetch_and_explicit(&box->bells, ~bit, memory_order_acq_rel) & bit)) return false;',
         'atomic_store_explicit(&box->bells, bells & ~bit, memory_order_seq_cst);'),

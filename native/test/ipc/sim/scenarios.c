@@ -39,7 +39,10 @@ static bool is_hostile(unsigned client) { return world.scenario->hostile && clie
 static bool is_victim(unsigned client) { return client == 1; }
 
 /* ---- the service -------------------------------------------------------------------------------------------------------------- */
-static bool second_answered(void *unused) { return world.answered[0] + world.answered[1] + world.answered[2] >= 1; }
+static bool others_answered(void *sequence) {
+	if (world.scenario->again) return world.answered[1] >= (uintptr_t)sequence;
+	return world.answered[0] + world.answered[1] + world.answered[2] >= 1;
+}
 
 static void serve(struct dc_seat *seat, uint32_t item) {
 	unsigned client = DC_ITEM_CLIENT(item), index = DC_ITEM_SLOT(item);
@@ -57,11 +60,11 @@ static void serve(struct dc_seat *seat, uint32_t item) {
 	if (slot->sequence != sequence) sim_fail("a request was taken before it was written");
 	seat->sender_cpu = slot->cpu;
 	*(volatile uint32_t *)&slot->taken = DC_TAKEN(sequence);
-	if (world.scenario->blocks && client == 0 && sequence == 1) {
+	if (world.scenario->blocks && client == 0 && (sequence == 1 || world.scenario->again)) {
 		/* An answer that needs another worker. */
 		world.blocking = true;
 		dc_receiver_block(&world.receiver, seat);
-		sim_wait_until(second_answered, NULL);
+		sim_wait_until(others_answered, (void *)(uintptr_t)sequence);
 		dc_receiver_unblock(&world.receiver, seat);
 	}
 	dc_answer(slot, sequence, (int64_t)client * 1000 + sequence);
@@ -185,7 +188,7 @@ static void begin(const struct sim_scenario *scenario) {
 		memset(world.arena[i].mailbox, 0, sizeof world.arena[i].mailbox);
 		memset(world.arena[i].slot, 0, 4 * sizeof world.arena[i].slot[0]);
 		dc_client_init(&world.client[i], scenario->mailboxes ? NULL : &world.queue, &world.arena[i], i, 1);
-		for (unsigned slot = 0; slot < DC_REQUEST_SLOTS && !scenario->yields; slot++) world.client[i].use[slot].yielding.skip = DC_YIELD_NEVER;
+		if (!scenario->yields) world.client[i].yields.rounds = DC_YIELD_NEVER;
 		world.wanted[i] = is_hostile(i) ? 0 : scenario->requests * (1 + (i == 0 && !scenario->leaves ? scenario->more_threads : 0));
 		if (scenario->mailboxes && !(scenario->attaches && i == 1)) attach(i);
 	}

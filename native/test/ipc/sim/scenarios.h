@@ -17,6 +17,7 @@ struct sim_scenario {
 	enum sim_stop stop;    /* of client 1 */
 	bool hostile;          /* client 1 */
 	bool blocks;           /* the first request of client 0 is answered only when another has been */
+	bool again;            /* with `blocks`: so is each, when as many of client 1's have been */
 	bool late;             /* clients begin when all workers sleep; client 1, with `blocks`, when a worker has blocked */
 	bool leaves;           /* the further threads of client 0 may stop for ever in the middle of a call, as by longjmp */
 	bool attaches;         /* client 1 comes while the workers are at it */
