@@ -236,7 +236,7 @@ static void send_again(struct dc_client *client, unsigned index) {
 
 /*
  * The worker is on this CPU, and runs when we let it. If it sleeps, who wakes it gives it the CPU at once, for one request: so the other threads of ours come first, and it is woken for all of
- * theirs. Whoever goes on from here without an answer has woken it.
+ * theirs (unless there are none). Whoever goes on from here without an answer has woken it.
  */
 static bool yield_for_answer(struct dc_client *client, unsigned index, uint32_t pending, uint32_t cpu) {
 	struct dc_slot *slot = dc_client_slot(client, index);
@@ -347,7 +347,8 @@ int64_t dc_client_call(struct dc_client *client, unsigned index) {
 	if (is_closed(client)) return no_answer(client);
 	uint32_t cpu = (uint32_t)sched_getcpu();
 	enum how how = begin_wait(client, cpu);
-	send_request(client, index, cpu, how != YIELDS);
+	/* By mailboxes a ring wakes who listens, also where another looks already. */
+	send_request(client, index, cpu, how != YIELDS || (client->queue && dc_trial_alone(&client->yields)));
 	return await(client, index, cpu, how);
 }
 

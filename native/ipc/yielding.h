@@ -85,6 +85,7 @@ struct dc_yield_trial {
 	uint64_t since, waited, mean; /* ticks: up to when, and how long, threads have waited in this round; a wait in the way that is kept to, 0: not known */
 	uint32_t waiting;             /* threads. One that leaves by longjmp counts for good, in both ways */
 	uint32_t ended;               /* waits in this round */
+	uint32_t most, before;        /* threads that waited at the same time, in this round and in the one before */
 	uint32_t rounds, apart;       /* until the next trial; how many it was from the last to the next */
 	bool sleeps, trial;           /* how one waits now; that this is being tried */
 };
@@ -92,6 +93,8 @@ struct dc_yield_trial {
 static inline void dc_trial_begin_round(struct dc_yield_trial *trial, uint32_t settled) {
 	DC_SET(trial, ended, settled);
 	DC_SET(trial, waited, 0);
+	DC_SET(trial, before, DC_GET(trial, most));
+	DC_SET(trial, most, 0);
 }
 
 static inline void dc_trial_turn(struct dc_yield_trial *trial, bool tries, bool sleeps) {
@@ -141,9 +144,14 @@ static inline uint64_t dc_trial_count(struct dc_yield_trial *trial, uint64_t now
 	return waited;
 }
 
+/* Whether one thread waits at a time: there are no others to let run first. */
+static inline bool dc_trial_alone(struct dc_yield_trial *trial) { return DC_GET(trial, most) <= 1 && DC_GET(trial, before) <= 1; }
+
 /* Before a wait; whether it is to sleep at once. `now`: ticks. */
 static inline bool dc_trial_begin(struct dc_yield_trial *trial, uint64_t now) {
 	dc_trial_count(trial, now, 1);
+	uint32_t waiting = DC_GET(trial, waiting);
+	if (waiting > DC_GET(trial, most)) DC_SET(trial, most, waiting);
 	return DC_GET(trial, rounds) == DC_YIELD_NEVER || DC_GET(trial, sleeps);
 }
 
