@@ -122,7 +122,7 @@ static bool yield(struct dc_receiver *receiver, struct dc_seat *seat) {
 		sched_yield();
 		came = !dc_receiver_empty(receiver);
 	}
-	dc_yield_learn(&seat->yielding[seat->again], came, dc_ticks() - start);
+	dc_yield_learn(&seat->yielding[seat->again], came, dc_ticks() - start, seat->again ? DC_YIELD_SAVES_US : DC_YIELD_SAVES_SEVERAL_US);
 	return came;
 }
 

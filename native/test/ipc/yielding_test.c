@@ -55,8 +55,9 @@ static void trials(void) {
 	run(&trial, 1, 1000, slices);
 	share = run(&trial, 1, 100000, slices);
 	check(share < 2, "beside a neighbour that takes its time slices: next to no yields", share);
-	share = run(&trial, 1, 200000, yields);
-	check(share > 900, "and after it yields again", share);
+	run(&trial, 1, 100000, yields);
+	share = run(&trial, 1, 100000, yields);
+	check(share > 950, "and after it yields again", share);
 
 	trial = (struct dc_yield_trial){0};
 	share = run(&trial, 1, 1000, slices);
@@ -69,32 +70,37 @@ static void trials(void) {
 	check(share > 800, "calls that take long by themselves are no reason to sleep", share);
 }
 
-/* A worker's: how many of `count` waits began with yields, of which every `bad`th takes `us` and brings nothing. */
-static unsigned wait(struct dc_yielding *yielding, unsigned count, unsigned bad, unsigned us) {
+/* A worker's: how many of `count` waits began with yields, of which every `bad`th takes `us` and brings nothing, and the others save `saves`. */
+static unsigned wait(struct dc_yielding *yielding, unsigned count, unsigned bad, unsigned us, unsigned saves) {
 	unsigned yielded = 0;
 	for (unsigned i = 0; i < count; i++) {
 		if (!dc_yield_pays(yielding)) continue;
 		bool vain = ++yielded % bad == 0;
-		dc_yield_learn(yielding, !vain, (uint64_t)(vain ? us : 20) * dc_ticks_per_us());
+		dc_yield_learn(yielding, !vain, (uint64_t)(vain ? us : 20) * dc_ticks_per_us(), saves);
 	}
 	return (unsigned)(1000ull * yielded / count);
 }
 
 static void workers(void) {
+	const unsigned one = DC_YIELD_SAVES_US, several = DC_YIELD_SAVES_SEVERAL_US;
 	struct dc_yielding yielding = {0};
-	unsigned share = wait(&yielding, 100000, 1, 2);
+	unsigned share = wait(&yielding, 100000, 1, 2, several);
 	check(share < 10, "a worker: nothing ever comes", share);
 	yielding = (struct dc_yielding){0};
-	share = wait(&yielding, 1000000, 1, 3000);
+	share = wait(&yielding, 1000000, 1, 3000, several);
 	check(share < 2, "a slice each time", share);
 	yielding = (struct dc_yielding){0};
-	wait(&yielding, 1000, UINT32_MAX, 0);
-	share = wait(&yielding, 100000, 1000, 3000);
-	check(share == 1000, "a slice in a thousand that paid", share);
-	share = wait(&yielding, 100000, 20, 2);
-	check(share == 1000, "nothing, one time in twenty", share);
-	share = wait(&yielding, 100000, 3, 2);
-	check(share < 900, "nothing, one time in three", share);
+	wait(&yielding, 2000, UINT32_MAX, 0, several);
+	share = wait(&yielding, 100000, 1000, 3000, several);
+	check(share == 1000, "a slice in a thousand waits that served several", share);
+	share = wait(&yielding, 100000, 3, 2, several);
+	check(share == 1000, "nothing, one time in three", share);
+	yielding = (struct dc_yielding){0};
+	share = wait(&yielding, 100000, 2, 2, one);
+	check(share < 900, "nothing, one time in two, for one", share);
+	yielding = (struct dc_yielding){0};
+	share = wait(&yielding, 100000, 200, 3000, one);
+	check(share < 250, "a slice in two hundred waits that served one", share);
 }
 
 int main(void) {

@@ -56,7 +56,7 @@ MUTATIONS = {
 	atomic_store_explicit(&receiver->board->workers, atomic_load_explicit(&receiver->own_board.workers, memory_order_relaxed), memory_order_release);'''),
     'yields-without-end': ('queue: yields', 'receiver.c', '!came && round < DC_YIELDS', '!came'),
     'yields-and-does-not-look': ('queue: yields', 'receiver.c', '\tsleep_for_requests(receiver, seat, from);\n}', '\tif (from == SPINNING && together) {\n\t\tmove(receiver, SPINNING, SLEEPING);\n\t\tdc_futex_wait(&receiver->board->wake, atomic_load(&receiver->board->wake), 0);\n\t\tmove(receiver, SLEEPING, RUNNING);\n\t} else\n\t\tsleep_for_requests(receiver, seat, from);\n}'),
-    'yields-and-wakes-nobody': ('queue: yields', 'client.c', '\t\tif (round == 0) wake(client);\n', ''),
+    'yields-and-wakes-nobody': ('queue: yields, threads', 'client.c', '\t\tif (round == 0) wake(client);\n', ''),
     'yields-and-rings-nobody': ('mailboxes: yields', 'client.c', '\t\tif (round == 0) wake(client);\n', ''),
     'comes-who-does-not-sleep': ('queue: blocked worker', 'receiver.c', '\tif (dc_board_wake(receiver->board, counts(receiver) + (coming ? RUNNING : 0), receiver->running_target))\n\t\tatomic', '\tdc_board_wake(receiver->board, counts(receiver) + (coming ? RUNNING : 0), receiver->running_target);\n\t\tatomic'),
     'comes-twice': ('queue: blocked again', 'receiver.c', 'come + 1', 'come + 2'),

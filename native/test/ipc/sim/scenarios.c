@@ -188,7 +188,7 @@ static void begin(const struct sim_scenario *scenario) {
 		memset(world.arena[i].mailbox, 0, sizeof world.arena[i].mailbox);
 		memset(world.arena[i].slot, 0, 4 * sizeof world.arena[i].slot[0]);
 		dc_client_init(&world.client[i], scenario->mailboxes ? NULL : &world.queue, &world.arena[i], i, 1);
-		if (!scenario->yields) world.client[i].yields.rounds = DC_YIELD_NEVER;
+		if (!scenario->yields) dc_trial_fix(&world.client[i].yields);
 		world.wanted[i] = is_hostile(i) ? 0 : scenario->requests * (1 + (i == 0 && !scenario->leaves ? scenario->more_threads : 0));
 		if (scenario->mailboxes && !(scenario->attaches && i == 1)) attach(i);
 	}
@@ -206,7 +206,7 @@ const char *sim_scenario_run(const struct sim_scenario *scenario, const struct s
 	for (unsigned i = 0; i < scenario->workers; i++) sim_thread(workers[i], 0, scenario->together ? 0 : i, worker, &world.seat[i]);
 	for (unsigned i = 0; i < scenario->clients; i++)
 		sim_thread(clients[i], i == 1 && !scenario->leaves ? 1 : 2 + i, scenario->together ? 0 : 8 + i, is_hostile(i) ? attack : send, (void *)(uintptr_t)i);
-	for (unsigned i = 0; i < scenario->more_threads; i++) sim_thread("thread of 0", scenario->leaves ? 1 : 2, 12, send, (void *)(uintptr_t)((i + 1) << 4));
+	for (unsigned i = 0; i < scenario->more_threads; i++) sim_thread("thread of 0", scenario->leaves ? 1 : 2, scenario->more_together ? 0 : 12, send, (void *)(uintptr_t)((i + 1) << 4));
 	for (unsigned i = 1; scenario->mailboxes && i * DC_LISTEN_MAX < scenario->clients; i++) sim_thread("ear", 0, 3, ear, (void *)(uintptr_t)i);
 	if (plan->stop == SIM_STOP_FOR_EVER && !scenario->leaves) sim_thread("kick", 0, 3, kick, NULL);
 	return sim_run(verdict);

@@ -22,6 +22,7 @@ struct sim_scenario {
 	bool leaves;           /* the further threads of client 0 may stop for ever in the middle of a call, as by longjmp */
 	bool attaches;         /* client 1 comes while the workers are at it */
 	bool together;         /* all on one CPU: nobody spins */
+	bool more_together;    /* so are the further threads, else on a CPU of their own */
 	bool yields;           /* who waits beside its peer yields first; else it sleeps at once, as after yields that did not pay, which is where wake-ups can be lost */
 	bool punctual;         /* in exhaustive runs, where nobody is kept from running: how long requests take is checked */
 };

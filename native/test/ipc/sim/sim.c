@@ -18,6 +18,7 @@ static const struct sim_scenario scenarios[] = {
 	{"queue: full", .workers = 1, .clients = 4, .requests = 1, Q},
 	{"queue: on one CPU", .workers = 2, .clients = 2, .requests = 2, Q, .together = true},
 	{"queue: yields", .workers = 2, .clients = 2, .requests = 2, Q, .together = true, .yields = true},
+	{"queue: yields, threads", .workers = 2, .clients = 1, .requests = 2, .more_threads = 2, Q, .together = true, .more_together = true, .yields = true},
 	{"queue: yields, sender elsewhere", .workers = 2, .clients = 1, .requests = 2, .more_threads = 1, Q, .together = true, .yields = true},
 	{"queue: yields, sender stands still", .workers = 2, .clients = 2, .requests = 2, Q, .together = true, .yields = true, .stop = SIM_STOP_AND_GO_ON},
 	{"queue: blocked worker", .workers = 2, .clients = 2, .requests = 1, Q, .blocks = true},
