@@ -159,12 +159,43 @@ static void launch(struct harness *harness) {
 	end_keeper(&harness->old_keeper);
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *walk) {
+	(void)st, (void)type, (void)walk;
+	return remove(path);
+}
+
+/* In a session of its own: who kills the test's process group does not mean it. */
+static void start_janitor(struct harness *harness) {
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC)) die("pipe");
+	harness->alive = ends[1];
+	harness->janitor = fork();
+	if (harness->janitor < 0) die("fork");
+	if (harness->janitor) {
+		close(ends[0]);
+		return;
+	}
+	setsid();
+	dup2(ends[0], 0);
+	close_range(1, ~0U, 0);
+	char byte;
+	while (read(0, &byte, 1) < 0 && errno == EINTR) continue;
+	nftw(harness->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	_exit(0);
+}
+
+static void end_janitor(struct harness *harness) {
+	close(harness->alive);
+	waitpid(harness->janitor, NULL, 0);
+}
+
 void harness_start(struct harness *harness, const char *plan) {
 	memset(harness, 0, sizeof *harness);
 	const char *trust = getenv("DICICLO_TRUST");
 	harness->by_mailbox = trust && !strcmp(trust, "process");
 	snprintf(harness->directory, sizeof harness->directory, "%s/diciclo-test-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	if (!mkdtemp(harness->directory)) die("mkdtemp");
+	start_janitor(harness);
 	snprintf(harness->data, sizeof harness->data, "%s/data", harness->directory);
 	mkdir(harness->data, 0755);
 	static const char standard[] = "{\"version\":1,\"instance\":\"data\",\"root\":\"data.0\",\"nodes\":[{\"id\":\"data.1\",\"type\":\"local\",\"kind\":\"file\",\"options\":{\"path\":"
@@ -213,11 +244,6 @@ void harness_restart(struct harness *harness) {
 	launch(harness);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *walk) {
-	(void)st, (void)type, (void)walk;
-	return remove(path);
-}
-
 void harness_stop(struct harness *harness) {
 	send_message(harness, json_pack("{s:s}", "type", "quit"), -1);
 	int status;
@@ -231,7 +257,7 @@ void harness_stop(struct harness *harness) {
 	close(harness->queue_fd);
 	close(harness->ledger_fd);
 	for (unsigned i = 0; i < harness->arena_count; i++) close(harness->arena_fd[i]);
-	nftw(harness->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	end_janitor(harness);
 }
 
 int64_t harness_call(struct dc_client *client, struct call *call) {

@@ -13,6 +13,8 @@ struct harness {
 	int link;
 	int queue_fd, ledger_fd;
 	pid_t keeper, old_keeper; /* of this service, and of the one before */
+	pid_t janitor; /* takes the directory away when the harness ends, however it does: */
+	int alive;     /* then this is closed */
 	struct dc_queue *queue;
 	char directory[256]; /* pool directory, and `data` below it the host directory that is served */
 	char data[300];
