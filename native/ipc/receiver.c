@@ -9,6 +9,7 @@
 #define SLEEP_NS 5000000000u
 #define SPIN_MIN_US 2u
 #define CALLS_PAUSE_NS 200000u
+#define BRIEF_NS 50000u
 
 void dc_receiver_init(struct dc_receiver *receiver, struct dc_queue *queue, struct dc_mailboxes *mailboxes, uint32_t running_target, uint32_t spin_ns, uint64_t patience_ns) {
 	receiver->transport = queue ? DC_BY_QUEUE : DC_BY_MAILBOXES;
@@ -87,8 +88,13 @@ static bool attended(uint32_t workers) {
 	return (workers & DC_WORKERS_FIRST_SLEEPS) || DC_WORKERS_SPINNING(workers);
 }
 
-void dc_receiver_block(struct dc_receiver *receiver, struct dc_seat *seat) {
+void dc_receiver_block(struct dc_receiver *receiver, struct dc_seat *seat, bool briefly) {
 	if (seat->block_depth++) return;
+	if (briefly) {
+		atomic_store_explicit(&seat->brief_since, dc_ticks(), memory_order_relaxed);
+		atomic_store_explicit(&seat->state, DC_WORKER_BRIEF, memory_order_release);
+		return;
+	}
 	set_state(seat, DC_WORKER_BLOCKED);
 	move(receiver, RUNNING, 0);
 	/* Clients of the queue wake a sleeper by themselves when they find that too few run; of the mailboxes only the listener, so there must be one. */
@@ -99,9 +105,25 @@ void dc_receiver_block(struct dc_receiver *receiver, struct dc_seat *seat) {
 }
 
 void dc_receiver_unblock(struct dc_receiver *receiver, struct dc_seat *seat) {
+	uint32_t brief = DC_WORKER_BRIEF;
 	if (--seat->block_depth) return;
+	if (atomic_compare_exchange_strong_explicit(&seat->state, &brief, DC_WORKER_RUN, memory_order_acq_rel, memory_order_relaxed)) return;
 	move(receiver, 0, RUNNING);
 	set_state(seat, DC_WORKER_RUN);
+}
+
+/* By one that was woken: who has been for long at what should be brief does not run. */
+static void look_for_blocked(struct dc_receiver *receiver) {
+	uint32_t seats = __atomic_load_n(&receiver->seats, __ATOMIC_ACQUIRE);
+	uint64_t now = dc_ticks();
+	for (uint32_t i = 0; i < seats && i < DC_WORKERS_MAX; i++) {
+		struct dc_seat *seat = __atomic_load_n(&receiver->seat[i], __ATOMIC_ACQUIRE);
+		uint32_t brief = DC_WORKER_BRIEF;
+		if (!seat || atomic_load_explicit(&seat->state, memory_order_acquire) != brief) continue;
+		uint64_t since = atomic_load_explicit(&seat->brief_since, memory_order_relaxed);
+		if (now > since && now - since > ticks(BRIEF_NS) && atomic_compare_exchange_strong_explicit(&seat->state, &brief, DC_WORKER_BLOCKED, memory_order_acq_rel, memory_order_relaxed))
+			move(receiver, RUNNING, 0);
+	}
 }
 
 static bool spin(struct dc_receiver *receiver, struct dc_seat *seat) {
@@ -167,6 +189,7 @@ static void sleep_now(struct dc_receiver *receiver, struct dc_seat *seat, bool f
 		dc_futex_wait(word, seen, SLEEP_NS);
 	}
 	atomic_fetch_add_explicit(&receiver->come, 1, memory_order_seq_cst);
+	look_for_blocked(receiver);
 	set_state(seat, DC_WORKER_RUN);
 	/* Something came so soon that spinning for it would have been cheaper. */
 	if (dc_ticks() - before < ticks(2ull * receiver->spin_ns)) seat->spin_ticks = ticks(receiver->spin_ns);
@@ -205,6 +228,11 @@ static void idle(struct dc_receiver *receiver, struct dc_seat *seat) {
 void dc_receiver_enter(struct dc_receiver *receiver, struct dc_seat *seat) {
 	seat->spin_ticks = ticks(receiver->spin_ns);
 	seat->sender_cpu = UINT32_MAX;
+	if (!seat->known) {
+		uint32_t place = __atomic_fetch_add(&receiver->seats, 1, __ATOMIC_ACQ_REL); /* not by the hooked operations: what it is for is not in the simulated machine */
+		if (place < DC_WORKERS_MAX) __atomic_store_n(&receiver->seat[place], seat, __ATOMIC_RELEASE);
+		seat->known = true;
+	}
 	move(receiver, 0, RUNNING);
 }
 

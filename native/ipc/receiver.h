@@ -18,8 +18,9 @@
 #include "yielding.h"
 
 enum dc_transport { DC_BY_QUEUE, DC_BY_MAILBOXES };
-enum dc_worker_state { DC_WORKER_RUN, DC_WORKER_SPIN, DC_WORKER_SLEEP, DC_WORKER_BLOCKED };
+enum dc_worker_state { DC_WORKER_RUN, DC_WORKER_SPIN, DC_WORKER_SLEEP, DC_WORKER_BLOCKED, DC_WORKER_BRIEF };
 
+struct dc_seat;
 struct dc_receiver {
 	enum dc_transport transport;
 	uint32_t running_target;
@@ -29,6 +30,8 @@ struct dc_receiver {
 	struct dc_mailboxes *mailboxes;
 	struct dc_board own_board;        /* `workers` is the truth; by mailboxes clients see nothing of it, by the queue a copy */
 	_Atomic uint32_t come, expected;  /* sleepers that have come back; what that will be when those that were woken have */
+	struct dc_seat *seat[DC_WORKERS_MAX]; /* that ever entered */
+	uint32_t seats;
 	_Atomic bool stopping;
 };
 
@@ -37,6 +40,8 @@ struct dc_seat {
 	_Atomic uint32_t cpu;  /* last published; others look at it for information */
 	uint32_t sender_cpu;   /* of the last request; the server of requests sets it */
 	unsigned block_depth;
+	bool known;            /* to the receiver */
+	_Atomic uint64_t brief_since; /* ticks */
 	unsigned cursor;       /* mailboxes: whose turn it is */
 	uint64_t spin_ticks;   /* today's budget */
 	uint32_t last;                  /* the request before */
@@ -60,8 +65,8 @@ void dc_receiver_enter(struct dc_receiver *receiver, struct dc_seat *seat);
 enum dc_take dc_receiver_next(struct dc_receiver *receiver, struct dc_seat *seat, uint32_t *item);
 void dc_receiver_leave(struct dc_receiver *receiver);
 
-/* Around what may block, by the worker that does it; nest. */
-void dc_receiver_block(struct dc_receiver *receiver, struct dc_seat *seat);
+/* Around what may block, by the worker that does it; nest. `briefly`: it counts as running, until one is woken by a client that has waited and finds it at that for long. */
+void dc_receiver_block(struct dc_receiver *receiver, struct dc_seat *seat, bool briefly);
 void dc_receiver_unblock(struct dc_receiver *receiver, struct dc_seat *seat);
 
 /* Wakes every sleeper: the clients have changed, or the receiver stops. */

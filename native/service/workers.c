@@ -45,7 +45,12 @@ static struct {
 
 void dc_block_begin(struct dc_context *context) {
 	struct dc_worker *worker = context->worker;
-	if (worker) dc_receiver_block(&pool.receiver, &worker->seat);
+	if (worker) dc_receiver_block(&pool.receiver, &worker->seat, false);
+}
+
+void dc_block_begin_briefly(struct dc_context *context) {
+	struct dc_worker *worker = context->worker;
+	if (worker) dc_receiver_block(&pool.receiver, &worker->seat, true);
 }
 
 void dc_block_end(struct dc_context *context) {

@@ -121,7 +121,7 @@ static int set_size(struct local *local, struct dc_context *context, struct loca
 		result = local_raise(local, context, node, descriptor, LOCAL_WRITE);
 		if (result)
 			return result;
-		dc_block_begin(context);
+		dc_block_begin_briefly(context);
 		result = ftruncate(descriptor, size) ? -errno : 0;
 		dc_block_end(context);
 	} while ((result == -EINVAL || result == -EBADF) && node->level != LOCAL_WRITE);

@@ -194,7 +194,10 @@ static ssize_t write_all(struct local *local, struct dc_context *context, struct
 		put = local_raise(local, context, node, descriptor, LOCAL_WRITE);
 		if (put)
 			break;
-		dc_block_begin(context);
+		if (flags & (DC_IO_DSYNC | DC_IO_SYNC | DC_IO_DIRECT))
+			dc_block_begin(context);
+		else
+			dc_block_begin_briefly(context);
 		put = write_vectors(node, descriptor, &cursor, &at, flags);
 		dc_block_end(context);
 		if (put == -EINTR || (put == -EBADF && node->level != LOCAL_WRITE)) { /* lowered just now (local_lower) */
@@ -301,7 +304,7 @@ off_t local_seek(struct dc_libservice *self, struct dc_context *context, struct 
 		return descriptor;
 	result = local_raise(local, context, at, descriptor, LOCAL_READ);
 	if (!result) {
-		dc_block_begin(context);
+		dc_block_begin_briefly(context);
 		pthread_mutex_lock(&at->lock); /* it moves the position that appends read */
 		result = lseek(descriptor, offset, whence);
 		if (result < 0)

@@ -275,7 +275,7 @@ static bool other_ids(const struct dc_context *context)
 /* Raw: libc's would change all threads where it can; these are the calling thread's. */
 static void make_as_caller(struct dc_context *context)
 {
-	dc_block_begin(context);
+	dc_block_begin_briefly(context);
 	if (other_ids(context)) {
 		syscall(SYS_setfsgid, context->cred->gid);
 		syscall(SYS_setfsuid, context->cred->uid);
@@ -434,7 +434,7 @@ int local_link(struct dc_libservice *self, struct dc_context *context, struct dc
 		local_done(local_node_of(parent));
 		return descriptor;
 	}
-	dc_block_begin(context);
+	dc_block_begin_briefly(context);
 	if (linkat(descriptor, "", directory, name, AT_EMPTY_PATH)) {
 		char path[32];
 		snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
@@ -466,7 +466,7 @@ static int remove_name(struct local *local, struct dc_context *context, struct d
 
 	if (directory < 0)
 		return directory;
-	dc_block_begin(context);
+	dc_block_begin_briefly(context);
 	keep_victim(local, directory, name);
 	result = unlinkat(directory, name, flags) ? -errno : 0;
 	dc_block_end(context);
@@ -503,7 +503,7 @@ int local_rename(struct dc_libservice *self, struct dc_context *context, struct 
 		local_done(local_node_of(to));
 		return source;
 	}
-	dc_block_begin(context);
+	dc_block_begin_briefly(context);
 	keep_victim(local, target, to_name);
 	result = renameat2(source, from_name, target, to_name, flags) ? -errno : 0;
 	dc_block_end(context);
@@ -577,7 +577,7 @@ int local_readdir(struct dc_libservice *self, struct dc_context *context, struct
 		return descriptor;
 	result = local_raise(local, context, directory, descriptor, LOCAL_READ);
 	while (!result && room) {
-		dc_block_begin(context);
+		dc_block_begin_briefly(context);
 		used = fill_entries(directory, descriptor, cookie, buffer, sizeof buffer);
 		dc_block_end(context);
 		if (used <= 0)

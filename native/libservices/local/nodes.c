@@ -469,7 +469,7 @@ int local_raise(struct local *local, struct dc_context *context, struct local_no
 		return S_ISLNK(node->node.type) ? -ELOOP : -ENXIO; /* devices, pipes and sockets are the doors' affair: never opened here */
 	if (local->read_only && level == LOCAL_WRITE)
 		return -EROFS;
-	dc_block_begin(context);
+	dc_block_begin_briefly(context);
 	pthread_mutex_lock(&node->lock);
 	if (node->level < level) {
 		result = reopen(node, descriptor, level == LOCAL_WRITE ? O_RDWR : O_RDONLY);

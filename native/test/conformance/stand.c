@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 void dc_block_begin(struct dc_context *context) {}
+void dc_block_begin_briefly(struct dc_context *context) {}
 void dc_block_end(struct dc_context *context) {}
 
 /* ---- cache memory: as the service gives it, sealed memfds ------------------------------------------------------------------------------- */

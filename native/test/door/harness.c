@@ -46,6 +46,9 @@ struct dc_node *dc_handle_node(struct dc_instance *instance, uint64_t handle) {
 void dc_block_begin(struct dc_context *context) {
 	(void)context;
 }
+void dc_block_begin_briefly(struct dc_context *context) {
+	(void)context;
+}
 void dc_block_end(struct dc_context *context) {
 	(void)context;
 }

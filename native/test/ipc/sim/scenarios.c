@@ -63,7 +63,7 @@ static void serve(struct dc_seat *seat, uint32_t item) {
 	if (world.scenario->blocks && client == 0 && (sequence == 1 || world.scenario->again)) {
 		/* An answer that needs another worker. */
 		world.blocking = true;
-		dc_receiver_block(&world.receiver, seat);
+		dc_receiver_block(&world.receiver, seat, false);
 		sim_wait_until(others_answered, (void *)(uintptr_t)sequence);
 		dc_receiver_unblock(&world.receiver, seat);
 	}
