@@ -361,8 +361,13 @@ void dc_client_leave(struct dc_client *client, unsigned index) {
 	atomic_store_explicit(&client->use[index].owner, DC_OWNER_NOBODY, memory_order_release);
 }
 
+/* Who wakes the worker on this CPU may be made to wait for it there and then: that counts, if as no wait of its own. */
 void dc_client_send(struct dc_client *client, unsigned index) {
-	send_request(client, index, (uint32_t)sched_getcpu(), true);
+	uint32_t cpu = (uint32_t)sched_getcpu();
+	bool together = worker_is_at(client, cpu);
+	if (together) dc_trial_count(&client->yields, dc_ticks(), 1);
+	send_request(client, index, cpu, true);
+	if (together) dc_trial_count(&client->yields, dc_ticks(), -1);
 }
 
 int64_t dc_client_await(struct dc_client *client, unsigned index) {

@@ -166,6 +166,16 @@ static void publish_cpu(struct dc_receiver *receiver, struct dc_seat *seat) {
 		atomic_store_explicit(&receiver->board->worker_cpu, cpu, memory_order_relaxed);
 }
 
+void dc_receiver_depart(struct dc_receiver *receiver, struct dc_seat *seat) {
+	_Atomic uint32_t *cpu = &receiver->board->worker_cpu;
+	if (receiver->transport == DC_BY_MAILBOXES) {
+		struct dc_mailbox *box = seat->cursor ? atomic_load_explicit(&receiver->mailboxes->place[seat->cursor - 1].box, memory_order_acquire) : NULL;
+		if (!box) return;
+		cpu = &box->worker_cpu;
+	}
+	atomic_store_explicit(cpu, UINT32_MAX, memory_order_relaxed);
+}
+
 /* Sleeps as the first (the listener, by mailboxes) or in reserve. `first` was announced. */
 static void sleep_now(struct dc_receiver *receiver, struct dc_seat *seat, bool first) {
 	struct dc_board *board = receiver->board;

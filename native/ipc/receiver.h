@@ -65,6 +65,9 @@ void dc_receiver_enter(struct dc_receiver *receiver, struct dc_seat *seat);
 enum dc_take dc_receiver_next(struct dc_receiver *receiver, struct dc_seat *seat, uint32_t *item);
 void dc_receiver_leave(struct dc_receiver *receiver);
 
+/* By a worker that is about to step to another CPU: its last sender need not yield to it. */
+void dc_receiver_depart(struct dc_receiver *receiver, struct dc_seat *seat);
+
 /* Around what may block, by the worker that does it; nest. `briefly`: it counts as running, until one is woken by a client that has waited and finds it at that for long. */
 void dc_receiver_block(struct dc_receiver *receiver, struct dc_seat *seat, bool briefly);
 void dc_receiver_unblock(struct dc_receiver *receiver, struct dc_seat *seat);

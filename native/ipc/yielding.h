@@ -25,13 +25,13 @@
 #define DC_SET(of, field, value) __atomic_store_n(&(of)->field, value, __ATOMIC_RELAXED)
 
 /*
- * A worker's. Each time that nothing came it sleeps at once for twice as many waits, up to 255, and for thousands when somebody else ran for a time slice meanwhile; unless it has paid often enough
+ * A worker's. Each time that nothing came it sleeps at once for twice as many waits, up to 255, and for one to four thousand when somebody else ran for a time slice meanwhile; unless it has paid often enough
  * since the last time: what is lost now and then is less than what was saved.
  */
 #define DC_YIELD_SKIP_MAX 255u
 #define DC_YIELD_PAYS_US 200u /* beyond, what a yield saves is little beside how long requests from other CPUs may have waited */
 #define DC_YIELD_SLICE_SKIP 1023u
-#define DC_YIELD_SLICE_SKIP_MAX 16383u
+#define DC_YIELD_SLICE_SKIP_MAX 4095u
 /* In microseconds: what a yield saves, for one that asks and for several, whom one switch serves; what it costs is measured. */
 #define DC_YIELD_SAVES_US 2u
 #define DC_YIELD_SAVES_SEVERAL_US 8u

@@ -16,8 +16,10 @@
 #define SPIN_NS 50000u
 #define PATIENCE_NS 300000u
 /* Shortest and longest time between two moves away from the sender's CPU. */
-#define PART_NS 2000000u
-#define PART_MAX_NS 1000000000u
+#define PART_US UINT64_C(2000)
+#define PART_MAX_US UINT64_C(64000)
+#define PART_TOGETHER 16u /* requests from the same CPU, one after the other */
+#define PART_JUDGED 64u   /* requests from another */
 #define PAGE 4096u
 
 /* A thread that does nothing but listen to the clients of one group (receiver.h): an attendant to their calls, an ear to their rings, unless the workers do that. */
@@ -59,26 +61,43 @@ void dc_block_end(struct dc_context *context) {
 }
 
 /*
- * Sender and worker alternate on one CPU, each put to sleep for the other, while another CPU may stand idle: the scheduler sees one runnable task and has no reason to move it (its search
- * for an idle sibling gives up early on small machines). So the worker steps over by itself. Should it be brought back soon, the other CPU is wanted: it tries ever more seldom.
+ * Sender and worker alternate on one CPU, each waiting for the other, while another CPU may stand idle: the scheduler sees one runnable task and has no reason to move it (its search for an idle
+ * sibling gives up early on small machines), and wakes either where the other is. So the worker steps over by itself, and compares how quickly requests come here and there: if there they come no
+ * quicker (the other CPU is wanted, or the client thinks so long that it would have to be woken each time), or it was brought back at once, it tries ever more seldom.
  */
+static void part_seldom(struct dc_worker *worker) {
+	worker->part_interval_us = 2 * worker->part_interval_us < PART_MAX_US ? 2 * worker->part_interval_us : PART_MAX_US;
+	worker->parted = false;
+}
+
+static void came_from_elsewhere(struct dc_worker *worker) {
+	worker->together = 0;
+	if (!worker->parted || ++worker->apart < PART_JUDGED) return;
+	if ((dc_ticks() - worker->parted_at) / PART_JUDGED > worker->pace_together) part_seldom(worker);
+	else worker->part_interval_us = PART_US;
+	worker->parted = false;
+}
+
 static void part_from_sender(struct dc_worker *worker) {
 	if (worker->seat.sender_cpu != worker->seat.cpu) {
-		worker->together = 0;
+		came_from_elsewhere(worker);
 		return;
 	}
-	if (++worker->together < 16) return;
+	if (worker->together++ == 0) worker->together_since = dc_ticks();
+	if (worker->together <= PART_TOGETHER) return;
+	uint64_t now = dc_ticks(), took = now - worker->together_since;
 	worker->together = 0;
-	uint64_t now = dc_monotonic_ns(), since = now - worker->parted_ns;
-	if (since < worker->part_interval_ns) return;
-	worker->part_interval_ns = since < 4 * worker->part_interval_ns ? worker->part_interval_ns * 2 : PART_NS;
-	if (worker->part_interval_ns > PART_MAX_NS) worker->part_interval_ns = PART_MAX_NS;
-	worker->parted_ns = now;
+	if (now - worker->parted_at < worker->part_interval_us * dc_ticks_per_us()) return;
+	if (worker->parted) part_seldom(worker);
+	worker->pace_together = took / PART_TOGETHER;
+	worker->parted_at = now;
+	worker->apart = 0;
 	cpu_set_t all, others;
 	if (sched_getaffinity(0, sizeof all, &all) || CPU_COUNT(&all) < 2) return;
 	others = all;
 	CPU_CLR(worker->seat.cpu, &others);
-	if (CPU_COUNT(&others) && sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof all, &all);
+	dc_receiver_depart(&pool.receiver, &worker->seat);
+	if (CPU_COUNT(&others) && sched_setaffinity(0, sizeof others, &others) == 0) worker->parted = sched_setaffinity(0, sizeof all, &all) == 0;
 }
 
 /* A client that keeps waking us for nothing. Found by hint: it may have gone, and another stand there, who has no alarms. */
@@ -97,7 +116,7 @@ static void *worker_main(void *argument) {
 	char name[16];
 	snprintf(name, sizeof name, "worker-%u", worker->id);
 	pthread_setname_np(pthread_self(), name);
-	worker->part_interval_ns = PART_NS;
+	worker->part_interval_us = PART_US;
 	dc_receiver_enter(&pool.receiver, &worker->seat);
 	while (!atomic_load_explicit(&pool.receiver.stopping, memory_order_relaxed)) {
 		uint32_t item;

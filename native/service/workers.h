@@ -15,7 +15,10 @@ struct dc_worker {
 	pthread_t thread;
 	struct dc_seat seat;
 	unsigned together;         /* requests in a row from a sender on this very CPU */
-	uint64_t parted_ns, part_interval_ns;
+	uint64_t together_since, pace_together; /* ticks: of the first of them; from one to the next */
+	uint64_t parted_at, part_interval_us;   /* ticks: when it last stepped to another CPU */
+	bool parted;                            /* and is not judged yet */
+	unsigned apart;                         /* requests from another CPU since */
 };
 
 struct dc_workers_options {
