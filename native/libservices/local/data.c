@@ -86,6 +86,9 @@ static size_t vector_bytes(const struct iovec *iov, int count)
 	return bytes;
 }
 
+/* The host copies so much in a few microseconds. */
+#define BRIEF_BYTES (32u << 10)
+
 static int data_refusal(const struct dc_node *node)
 {
 	return S_ISREG(node->type) ? 0 : S_ISDIR(node->type) ? -EISDIR : -EINVAL;
@@ -194,7 +197,7 @@ static ssize_t write_all(struct local *local, struct dc_context *context, struct
 		put = local_raise(local, context, node, descriptor, LOCAL_WRITE);
 		if (put)
 			break;
-		if (flags & (DC_IO_DSYNC | DC_IO_SYNC | DC_IO_DIRECT))
+		if (flags & (DC_IO_DSYNC | DC_IO_SYNC | DC_IO_DIRECT) || vector_bytes(cursor.iov, cursor.count) > BRIEF_BYTES)
 			dc_block_begin(context);
 		else
 			dc_block_begin_briefly(context);
