@@ -101,8 +101,10 @@ static int time_left(const struct dc_loop *loop) {
 	return due <= now ? 0 : due - now > 3600000u ? 3600000 : (int)(due - now);
 }
 
+/* Only those that are due by now: while they are seen to, what later ones wait for may come, and it is looked at first. */
 static void fire_due(struct dc_loop *loop) {
-	while (!loop->done && loop->timers && loop->timers->due_ms <= dc_now_ms()) {
+	uint64_t now = dc_now_ms();
+	while (!loop->done && loop->timers && loop->timers->due_ms <= now) {
 		struct dc_timer *timer = loop->timers;
 		loop->timers = timer->next;
 		timer->due_ms = 0;
