@@ -172,10 +172,11 @@ static void wake(struct dc_client *client) {
 	else dc_mailbox_wake(client->mailbox);
 }
 
+/* Both. */
 static int notify(struct dc_client *client, unsigned index, uint64_t patience_ns) {
-	int result = place(client, index, patience_ns);
-	if (result == 0) wake(client);
-	return result;
+	if (client->queue) return dc_queue_put(client->queue, DC_ITEM(client->generation, client->index, index), patience_ns);
+	dc_mailbox_ring(client->mailbox, index);
+	return 0;
 }
 
 bool dc_client_abandoned(struct dc_client *client, unsigned index) {

@@ -60,24 +60,23 @@ void dc_block_end(struct dc_context *context) {
 	if (worker) dc_receiver_unblock(&pool.receiver, &worker->seat);
 }
 
-/*
- * Sender and worker alternate on one CPU, each waiting for the other, while another CPU may stand idle: the scheduler sees one runnable task and has no reason to move it (its search for an idle
- * sibling gives up early on small machines), and wakes either where the other is. So the worker steps over by itself, and compares how quickly requests come here and there: if there they come no
- * quicker (the other CPU is wanted, or the client thinks so long that it would have to be woken each time), or it was brought back at once, it tries ever more seldom.
- */
-static void part_seldom(struct dc_worker *worker) {
-	worker->part_interval_us = 2 * worker->part_interval_us < PART_MAX_US ? 2 * worker->part_interval_us : PART_MAX_US;
+/* Of the last step to another CPU, or of one that could not be made. */
+static void judge_parting(struct dc_worker *worker, bool paid) {
+	uint64_t seldom = 2 * worker->part_interval_us;
+	worker->part_interval_us = paid ? PART_US : seldom < PART_MAX_US ? seldom : PART_MAX_US;
 	worker->parted = false;
 }
 
 static void came_from_elsewhere(struct dc_worker *worker) {
 	worker->together = 0;
-	if (!worker->parted || ++worker->apart < PART_JUDGED) return;
-	if ((dc_ticks() - worker->parted_at) / PART_JUDGED > worker->pace_together) part_seldom(worker);
-	else worker->part_interval_us = PART_US;
-	worker->parted = false;
+	if (worker->parted && ++worker->apart == PART_JUDGED) judge_parting(worker, (dc_ticks() - worker->parted_at) / PART_JUDGED <= worker->pace_together);
 }
 
+/*
+ * Sender and worker alternate on one CPU, each waiting for the other, while another CPU may stand idle: the scheduler sees one runnable task and has no reason to move it (its search for an idle
+ * sibling gives up early on small machines), and wakes either where the other is. So the worker steps over by itself, and compares how quickly requests come here and there: if there they come no
+ * quicker (the other CPU is wanted, or the client thinks so long that it would have to be woken each time), or it was brought back at once, it tries ever more seldom.
+ */
 static void part_from_sender(struct dc_worker *worker) {
 	if (worker->seat.sender_cpu != worker->seat.cpu) {
 		came_from_elsewhere(worker);
@@ -88,12 +87,15 @@ static void part_from_sender(struct dc_worker *worker) {
 	uint64_t now = dc_ticks(), took = now - worker->together_since;
 	worker->together = 0;
 	if (now - worker->parted_at < worker->part_interval_us * dc_ticks_per_us()) return;
-	if (worker->parted) part_seldom(worker);
+	if (worker->parted) judge_parting(worker, false);
 	worker->pace_together = took / PART_TOGETHER;
 	worker->parted_at = now;
 	worker->apart = 0;
 	cpu_set_t all, others;
-	if (sched_getaffinity(0, sizeof all, &all) || CPU_COUNT(&all) < 2) return;
+	if (sched_getaffinity(0, sizeof all, &all) || CPU_COUNT(&all) < 2) {
+		judge_parting(worker, false);
+		return;
+	}
 	others = all;
 	CPU_CLR(worker->seat.cpu, &others);
 	dc_receiver_depart(&pool.receiver, &worker->seat);
