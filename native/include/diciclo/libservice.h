@@ -61,7 +61,7 @@ struct dc_context {
 
 /* Bracket anything that may sleep in the kernel or on a network for longer than a few microseconds, so that another worker is woken for waiting requests. */
 void dc_block_begin(struct dc_context *context);
-/* The same for what takes some microseconds as a rule (a write into the kernel's page cache): nobody is woken for that. Should it take long, others wait for 0.2 ms, once. */
+/* The same for what takes some microseconds as a rule (a write into the kernel's page cache): nobody is woken for that. Should it take long, others wait for 0.2 ms (3.2 ms who has waited its turn among many), once. */
 void dc_block_begin_briefly(struct dc_context *context);
 void dc_block_end(struct dc_context *context);
 
